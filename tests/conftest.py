@@ -1,0 +1,64 @@
+"""Fixtures that every kind of test may use."""
+
+import random
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from tests.support.clock import FakeClock
+
+from taskyard.principal import Principal, Role
+from taskyard.runtime import Runtime, open_embedded
+from taskyard.settings import Settings
+from taskyard.store.database import DATABASE_FILE, writing_engine
+from taskyard.store.migrate import upgrade
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def user() -> Principal:
+    return Principal("user-1", Role.USER, frozenset({"default"}))
+
+
+@pytest.fixture
+def admin() -> Principal:
+    return Principal("admin-1", Role.ADMIN, frozenset({"default"}))
+
+
+@pytest.fixture
+def stranger() -> Principal:
+    """A user of another instance."""
+    return Principal("user-2", Role.USER, frozenset({"elsewhere"}))
+
+
+@pytest.fixture(scope="session")
+def database_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty database at the newest schema: migrating once a session, not once a test."""
+    path = tmp_path_factory.mktemp("template") / DATABASE_FILE
+    engine = writing_engine(path)
+    with engine.begin() as connection:
+        upgrade(connection)
+    engine.dispose()
+    return path
+
+
+@pytest.fixture
+def data_folder(tmp_path: Path, database_template: Path) -> Path:
+    """A data folder that needs no migration any more."""
+    folder = tmp_path / "data"
+    folder.mkdir()
+    shutil.copy(database_template, folder / DATABASE_FILE)
+    return folder
+
+
+@pytest.fixture
+async def runtime(data_folder: Path, clock: FakeClock) -> AsyncIterator[Runtime]:
+    """A core on SQLite with a clock that the test owns and randomness that repeats; no worker."""
+    opened = await open_embedded(Settings(data=data_folder), clock, random.Random(1))
+    yield opened
+    await opened.aclose()
