@@ -1,0 +1,142 @@
+"""Settings: one frozen object, built once at start, checked there. No other module reads the environment."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from taskyard.errors import StartupError
+
+#: HS256 wants a key at least as long as its digest (RFC 7518, 3.2).
+MIN_SECRET_BYTES = 32
+
+
+class Settings(BaseSettings):
+    """Every setting, with its environment variable as alias. Durations are seconds."""
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="ignore",
+        populate_by_name=True,
+        # Fields are looked for by name as well: without a prefix, any HOST or PORT would be taken for ours.
+        env_prefix="TASKYARD_",
+        allow_inf_nan=False,
+        hide_input_in_errors=True,
+    )
+
+    data: Path = Field(default=Path(".taskyard"), alias="TASKYARD_DATA", description="data folder of `dev`")
+    jwt_secret: SecretStr | None = Field(
+        default=None, alias="JWT_SECRET", description="key that signs the tokens, 32 bytes or more"
+    )
+    token: SecretStr | None = Field(
+        default=None, alias="TASKYARD_TOKEN", description="token that `watch` shows to the server"
+    )
+    host: str = Field(default="127.0.0.1", alias="TASKYARD_HOST", description="address to listen on")
+    port: int = Field(default=4000, ge=0, le=65535, alias="TASKYARD_PORT", description="port; 0: any free one")
+    concurrency: int = Field(
+        default=10, ge=1, le=10_000, alias="TASKYARD_CONCURRENCY", description="tasks a worker runs at once"
+    )
+    queue_backend: str = Field(
+        default="memory", pattern="^(memory|sql)$", alias="TASKYARD_QUEUE", description="memory or sql"
+    )
+    lease: float = Field(
+        default=30,
+        ge=1,
+        le=86_400,
+        alias="TASKYARD_LEASE_SECONDS",
+        description="how long a claim holds without a heartbeat",
+    )
+    heartbeat: float = Field(
+        default=5,
+        gt=0,
+        alias="TASKYARD_HEARTBEAT_SECONDS",
+        description="how often a worker renews its leases",
+    )
+    poll: float = Field(
+        default=1, gt=0, alias="TASKYARD_POLL_SECONDS", description="the worker's poll below its wake-ups"
+    )
+    drain: float = Field(
+        default=20,
+        ge=0,
+        le=86_400,
+        alias="TASKYARD_DRAIN_SECONDS",
+        description="how long a stop waits for running tasks",
+    )
+    task_timeout: float = Field(
+        default=3600,
+        gt=0,
+        le=604_800,
+        alias="TASKYARD_TASK_TIMEOUT_SECONDS",
+        description="longest run of a task whose type sets no time-out",
+    )
+    max_retries: int = Field(
+        default=3,
+        ge=0,
+        le=100,
+        alias="TASKYARD_MAX_RETRIES",
+        description="retries where task and type set none",
+    )
+    starve: float = Field(
+        default=60,
+        gt=0,
+        le=86_400,
+        alias="TASKYARD_STARVE_SECONDS",
+        description="age at which a task of low priority gets its turn",
+    )
+    retention_days: float = Field(
+        default=7,
+        gt=0,
+        le=36_500,
+        alias="TASKYARD_RETENTION_DAYS",
+        description="how long finished tasks are kept by cleanup",
+    )
+    default_processor: str | None = Field(
+        default=None,
+        alias="TASKYARD_DEFAULT_PROCESSOR",
+        description="type whose processor does unknown types",
+    )
+    demo_processors: bool = Field(
+        default=True,
+        alias="TASKYARD_DEMO_PROCESSORS",
+        description="load echo, mock_content, delay, random_failure",
+    )
+    strict_agents: bool = Field(
+        default=False,
+        alias="TASKYARD_STRICT_AGENTS",
+        description="refuse tasks for agents that are not known",
+    )
+
+    @field_validator("jwt_secret")
+    @classmethod
+    def _long_enough(cls, secret: SecretStr | None) -> SecretStr | None:
+        if secret is not None and len(secret.get_secret_value().encode()) < MIN_SECRET_BYTES:
+            raise ValueError(f"must have at least {MIN_SECRET_BYTES} bytes")
+        return secret
+
+
+def load_settings(overrides: Mapping[str, Any] | None = None) -> Settings:
+    """Settings from the environment, with `overrides` by field name above it.
+
+    Raises `StartupError`, which names the variable that is wrong.
+    """
+    given = {key: value for key, value in (overrides or {}).items() if value is not None}
+    try:
+        settings = Settings(**given)
+    except ValidationError as error:
+        faults = "; ".join(f"{_variable(fault['loc'])}: {_plain(fault['msg'])}" for fault in error.errors())
+        raise StartupError(f"bad setting: {faults}") from error
+    if settings.heartbeat * 2 > settings.lease:
+        raise StartupError("bad setting: TASKYARD_HEARTBEAT_SECONDS must be at most half of TASKYARD_LEASE_SECONDS")
+    return settings
+
+
+def _variable(location: tuple[str | int, ...]) -> str:
+    name = str(location[0]) if location else "settings"
+    field = Settings.model_fields.get(name)
+    return (field.alias or name) if field else name
+
+
+def _plain(message: str) -> str:
+    return message.removeprefix("Value error, ").lower()
