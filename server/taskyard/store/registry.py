@@ -1,0 +1,209 @@
+"""Rows that change seldom: instances, agents, task types, queues, workers."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection, and_, delete, func, insert, select, update
+
+from taskyard.clock import Clock
+from taskyard.lifecycle import ENDED, HELD
+from taskyard.principal import Scope
+from taskyard.store.database import Database
+from taskyard.store.listing import within
+from taskyard.store.tables import agents, events, instances, queues, steps, task_types, tasks, workers
+from taskyard.task import AgentSummary, TaskTypeSpec
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Worker:
+    """A worker as it last told of itself. `types` None: it runs any."""
+
+    id: str
+    host: str
+    pid: int
+    status: str
+    queues: Sequence[str] | None
+    types: Sequence[str] | None
+    concurrency: int
+    running: int
+    completed: int
+    failed: int
+    started_at: datetime
+    heartbeat_at: datetime
+
+
+class Registry:
+    """Reads and writes of those rows. Writes go through the one writer, off the hot path."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
+
+    # -- instances and agents -----------------------------------------------------------------
+
+    async def add_instance(self, instance_id: str) -> None:
+        """Register an instance unless it is known."""
+        row = {"id": instance_id, "name": instance_id, "created_at": self._clock.now()}
+        await self._add(instances, row, instances.c.id == instance_id)
+
+    async def agent(self, instance_id: str, agent_id: str) -> AgentSummary | None:
+        statement = select(agents.c.id, agents.c.name, agents.c.type).where(
+            agents.c.instance_id == instance_id, agents.c.id == agent_id
+        )
+        async with self._database.read() as connection:
+            row = (await connection.execute(statement)).first()
+        return None if row is None else AgentSummary(*row)
+
+    async def add_agent(self, instance_id: str, agent_id: str, owner: str) -> None:
+        """Register an agent under its id unless it is known."""
+        now = self._clock.now()
+        row = {
+            "instance_id": instance_id,
+            "id": agent_id,
+            "name": agent_id,
+            "type": "generic",
+            "owner": owner,
+            "created_at": now,
+            "updated_at": now,
+        }
+        await self._add(agents, row, and_(agents.c.instance_id == instance_id, agents.c.id == agent_id))
+
+    # -- task types ---------------------------------------------------------------------------
+
+    async def declare(self, specs: Sequence[TaskTypeSpec]) -> None:
+        """Store what a worker declares; the newest declaration of a type holds."""
+        now = self._clock.now()
+
+        def job(connection: Connection) -> None:
+            known = set(connection.scalars(select(task_types.c.name)))
+            for spec in specs:
+                row = {
+                    "description": spec.description,
+                    "input_schema": spec.input_schema,
+                    "output_schema": spec.output_schema,
+                    "timeout_ms": None if spec.timeout is None else round(spec.timeout.total_seconds() * 1000),
+                    "max_retries": spec.max_retries,
+                    "capabilities": list(spec.capabilities),
+                    "updated_at": now,
+                }
+                if spec.name in known:
+                    connection.execute(update(task_types).where(task_types.c.name == spec.name).values(row))
+                else:
+                    connection.execute(insert(task_types).values(name=spec.name, declared_at=now, **row))
+
+        await self._database.writer.run(job)
+
+    async def types(self) -> list[TaskTypeSpec]:
+        async with self._database.read() as connection:
+            rows = (await connection.execute(select(task_types).order_by(task_types.c.name))).all()
+        return [
+            TaskTypeSpec(
+                name=row.name,
+                description=row.description,
+                input_schema=row.input_schema,
+                output_schema=row.output_schema,
+                timeout=None if row.timeout_ms is None else timedelta(milliseconds=row.timeout_ms),
+                max_retries=row.max_retries,
+                capabilities=tuple(row.capabilities),
+            )
+            for row in rows
+        ]
+
+    # -- queues -------------------------------------------------------------------------------
+
+    async def set_paused(self, instance_id: str, name: str, paused: bool, actor: str) -> None:
+        key = and_(queues.c.instance_id == instance_id, queues.c.name == name)
+        row = {"paused": paused, "updated_by": actor, "updated_at": self._clock.now()}
+
+        def job(connection: Connection) -> None:
+            if connection.execute(update(queues).where(key).values(row)).rowcount == 0:
+                connection.execute(insert(queues).values(instance_id=instance_id, name=name, **row))
+
+        await self._database.writer.run(job)
+
+    async def paused(self) -> frozenset[tuple[str, str]]:
+        """Instance and name of every paused queue."""
+        statement = select(queues.c.instance_id, queues.c.name).where(queues.c.paused)
+        async with self._database.read() as connection:
+            return frozenset((row.instance_id, row.name) for row in await connection.execute(statement))
+
+    # -- workers ------------------------------------------------------------------------------
+
+    async def put_worker(self, worker_id: str, values: Mapping[str, Any]) -> None:
+        """Store a worker's row or change it, and note that it is alive."""
+        row = {**values, "heartbeat_at": self._clock.now()}
+
+        def job(connection: Connection) -> None:
+            if connection.execute(update(workers).where(workers.c.id == worker_id).values(row)).rowcount == 0:
+                connection.execute(insert(workers).values(id=worker_id, started_at=row["heartbeat_at"], **row))
+
+        await self._database.writer.run(job)
+
+    async def workers(self, alive_since: datetime | None = None) -> list[Worker]:
+        """Workers, newest first; with a time, those that told of themselves since then and have not stopped."""
+        statement = select(workers).order_by(workers.c.started_at.desc())
+        if alive_since is not None:
+            statement = statement.where(workers.c.status != "STOPPED", workers.c.heartbeat_at >= alive_since)
+        async with self._database.read() as connection:
+            rows = (await connection.execute(statement)).mappings().all()
+        return [Worker(**row) for row in rows]
+
+    async def stop_workers(self, silent_since: datetime) -> list[str]:
+        """Mark those that fell silent before then as stopped, and give their ids."""
+
+        def job(connection: Connection) -> list[str]:
+            found = connection.scalars(
+                update(workers)
+                .where(workers.c.status != "STOPPED", workers.c.heartbeat_at < silent_since)
+                .values(status="STOPPED", running=0)
+                .returning(workers.c.id)
+            )
+            return list(found)
+
+        return await self._database.writer.run(job)
+
+    async def forget_workers(self, silent_since: datetime) -> None:
+        """Remove stopped workers that have been silent since before then."""
+        gone = delete(workers).where(workers.c.status == "STOPPED", workers.c.heartbeat_at < silent_since)
+        await self._database.writer.run(lambda connection: connection.execute(gone).close())
+
+    async def renew(self, holder: str, task_ids: Sequence[str], until: datetime) -> frozenset[tuple[str, int]]:
+        """Renew these leases of a holder, and give the task id and attempt of each that it still has."""
+        renewal = (
+            update(tasks)
+            .where(tasks.c.id.in_(task_ids), tasks.c.holder == holder, tasks.c.status.in_(sorted(HELD)))
+            .values(lease_until=until)
+            .returning(tasks.c.id, tasks.c.attempt)
+        )
+
+        def job(connection: Connection) -> frozenset[tuple[str, int]]:
+            return frozenset((row.id, row.attempt) for row in connection.execute(renewal))
+
+        return await self._database.writer.run(job)
+
+    # -- ends ---------------------------------------------------------------------------------
+
+    async def delete_ended(self, scope: Scope, before: datetime, limit: int) -> int:
+        """Delete up to `limit` tasks that ended before then, with their steps and events."""
+        old = (
+            select(tasks.c.id)
+            .where(within(scope), tasks.c.status.in_(sorted(ENDED)), tasks.c.completed_at < before)
+            .limit(limit)
+        )
+
+        def job(connection: Connection) -> int:
+            ids = list(connection.scalars(old))
+            for table, column in ((steps, steps.c.task_id), (events, events.c.task_id), (tasks, tasks.c.id)):
+                connection.execute(delete(table).where(column.in_(ids)))
+            return len(ids)
+
+        return await self._database.writer.run(job)
+
+    async def _add(self, table: Any, row: Mapping[str, Any], key: Any) -> None:
+        def job(connection: Connection) -> None:
+            if connection.execute(select(func.count()).select_from(table).where(key)).scalar_one() == 0:
+                connection.execute(insert(table).values(row))
+
+        await self._database.writer.run(job)

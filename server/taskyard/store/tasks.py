@@ -1,0 +1,231 @@
+"""Reading tasks, steps and events. Every read takes the `Scope` that it may see."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Row, and_, func, or_, select, tuple_
+
+from taskyard.lifecycle import HELD, TaskStatus
+from taskyard.principal import Scope
+from taskyard.store.database import Database
+from taskyard.store.indexes import DUE, READY
+from taskyard.store.listing import Page, Sort, TaskFilter, TaskPage, cut, matching, paged, within
+from taskyard.store.tables import agents, counters, events, queues, steps, tasks
+from taskyard.task import AgentSummary, Event, EventKind, Payload, Step, StepStatus, Task
+
+_LARGE = frozenset({"input", "output", "request_hash"})
+_FIELDS = tuple(column.name for column in tasks.columns if column.name not in _LARGE)
+_WITH_AGENT = tasks.outerjoin(
+    agents, and_(agents.c.instance_id == tasks.c.instance_id, agents.c.id == tasks.c.agent_id)
+)
+_SELECT = select(
+    *(tasks.c[name] for name in _FIELDS), agents.c.name.label("agent_name"), agents.c.type.label("agent_type")
+)
+_WITHOUT_PAYLOAD = _SELECT.select_from(_WITH_AGENT)
+_WITH_PAYLOAD = _SELECT.add_columns(tasks.c.input, tasks.c.output).select_from(_WITH_AGENT)
+
+
+class TaskReader:
+    """Reads over tasks and what hangs on them."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def get(self, task_id: str, scope: Scope, *, payload: bool = True) -> Task | None:
+        found = await self._select(and_(tasks.c.id == task_id, within(scope)), payload)
+        return found[0] if found else None
+
+    async def get_many(self, task_ids: Iterable[str], scope: Scope, *, payload: bool = False) -> list[Task]:
+        """Those that exist and may be seen, in no order."""
+        ids = list(task_ids)
+        return await self._select(and_(tasks.c.id.in_(ids), within(scope)), payload) if ids else []
+
+    async def payloads(self, task_ids: Sequence[str], scope: Scope) -> dict[str, Payload]:
+        """The large parts by task id."""
+        statement = select(tasks.c.id, tasks.c.input, tasks.c.output).where(tasks.c.id.in_(task_ids), within(scope))
+        async with self._database.read() as connection:
+            return {row.id: Payload(row.input, row.output) for row in await connection.execute(statement)}
+
+    async def find_submitted(
+        self, instance_id: str, *, task_id: str | None, idempotency_key: str | None
+    ) -> tuple[Task, str] | None:
+        """The task that stands in the way of an insert, with the digest of what was submitted."""
+        ways = [tasks.c.id == task_id] if task_id is not None else []
+        if idempotency_key is not None:
+            ways.append(tasks.c.idempotency_key == idempotency_key)
+        statement = _WITH_PAYLOAD.add_columns(tasks.c.request_hash).where(
+            tasks.c.instance_id == instance_id, or_(*ways)
+        )
+        if idempotency_key is not None:
+            # The id may name one task and the key another: then it is the key that was used before.
+            statement = statement.order_by(func.coalesce(tasks.c.idempotency_key, "") != idempotency_key)
+        async with self._database.read() as connection:
+            row = (await connection.execute(statement)).first()
+        return None if row is None else (_task(row, True), row.request_hash)
+
+    async def page(
+        self, scope: Scope, wanted: TaskFilter, sort: Sort, page: Page, *, payload: bool = False
+    ) -> TaskPage:
+        statement = (_WITH_PAYLOAD if payload else _WITHOUT_PAYLOAD).where(matching(scope, wanted))
+        async with self._database.read() as connection:
+            rows = (await connection.execute(paged(statement, sort, page))).all()
+        return cut([_task(row, payload) for row in rows], page)
+
+    async def count(self, scope: Scope, wanted: TaskFilter) -> int:
+        statement = select(func.count()).select_from(tasks).where(matching(scope, wanted))
+        async with self._database.read() as connection:
+            return int((await connection.execute(statement)).scalar_one())
+
+    async def ready(
+        self,
+        scope: Scope,
+        *,
+        limit: int,
+        queue_names: Sequence[str] | None = None,
+        task_types: Sequence[str] | None = None,
+        min_priority: int = 1,
+        agent_id: str | None = None,
+        oldest_queued_before: datetime | None = None,
+    ) -> list[Task]:
+        """The best ready tasks that fit, in queues that are not paused.
+
+        With `oldest_queued_before`: those that entered a queue before then, oldest first whatever
+        their priority.
+        """
+        where = [READY, within(scope)]
+        if queue_names is not None:
+            where.append(tasks.c.queue.in_(queue_names))
+        if task_types is not None:
+            where.append(tasks.c.task_type.in_(task_types))
+        if min_priority > 1:
+            where.append(tasks.c.priority >= min_priority)
+        if agent_id is not None:
+            where.append(tasks.c.agent_id == agent_id)
+        order = [tasks.c.priority.desc(), tasks.c.queue_seq]
+        if oldest_queued_before is not None:
+            where.append(tasks.c.queued_at < oldest_queued_before)
+            order = [tasks.c.queue_seq]
+        paused = select(queues.c.instance_id, queues.c.name).where(queues.c.paused)
+        where.append(tuple_(tasks.c.instance_id, tasks.c.queue).not_in(paused))
+        return await self._select(and_(*where), False, order=order, limit=limit)
+
+    async def queued_after(self, queue_seq: int, limit: int) -> list[Task]:
+        """Everything that is QUEUED, in the order of its sequence: for filling an index anew."""
+        return await self._select(
+            and_(READY, tasks.c.queue_seq > queue_seq),
+            False,
+            order=[tasks.c.queue_seq],
+            limit=limit,
+        )
+
+    async def due(self, now: datetime, limit: int) -> list[Task]:
+        """Waiting tasks whose time has come, longest due first."""
+        return await self._select(
+            and_(DUE, tasks.c.run_at <= now),
+            False,
+            order=[tasks.c.run_at],
+            limit=limit,
+        )
+
+    async def lease_expired(self, now: datetime, limit: int) -> list[Task]:
+        """Held tasks whose claim ran out."""
+        return await self._select(
+            and_(tasks.c.lease_until < now, tasks.c.status.in_(sorted(HELD))), False, limit=limit
+        )
+
+    async def held_by(self, holders: Sequence[str], limit: int) -> list[Task]:
+        """Tasks that these workers hold."""
+        return await self._select(
+            and_(tasks.c.holder.in_(holders), tasks.c.status.in_(sorted(HELD))), False, limit=limit
+        )
+
+    async def past_deadline(self, before: datetime, limit: int) -> list[Task]:
+        """Held tasks that should have ended before then."""
+        return await self._select(
+            and_(tasks.c.deadline_at < before, tasks.c.status.in_(sorted(HELD))), False, limit=limit
+        )
+
+    async def started_before(self, scope: Scope, moment: datetime, limit: int) -> list[Task]:
+        """Held tasks whose run began before then (for one not begun: whose claim was made)."""
+        since = func.coalesce(tasks.c.started_at, tasks.c.updated_at)
+        return await self._select(
+            and_(within(scope), tasks.c.status.in_(sorted(HELD)), since < moment), False, limit=limit
+        )
+
+    async def steps(self, task_id: str, scope: Scope) -> list[Step]:
+        """The plan of a task, in its order."""
+        statement = (
+            select(steps)
+            .join(tasks, tasks.c.id == steps.c.task_id)
+            .where(steps.c.task_id == task_id, within(scope))
+            .order_by(steps.c.position)
+        )
+        async with self._database.read() as connection:
+            rows = (await connection.execute(statement)).mappings().all()
+        return [Step(**{**row, "status": StepStatus(row["status"])}) for row in rows]
+
+    async def events_of(self, task_id: str, scope: Scope, after_version: int, limit: int) -> list[Event]:
+        """What happened to a task, in order."""
+        statement = (
+            select(events)
+            .join(tasks, tasks.c.id == events.c.task_id)
+            .where(events.c.task_id == task_id, events.c.version > after_version, within(scope))
+            .order_by(events.c.version)
+            .limit(limit)
+        )
+        async with self._database.read() as connection:
+            return [_event(row) for row in await connection.execute(statement)]
+
+    async def events_after(self, seq: int, limit: int) -> list[Event]:
+        """The log of the whole deployment from a cursor on, in order."""
+        statement = select(events).where(events.c.seq > seq).order_by(events.c.seq).limit(limit)
+        async with self._database.read() as connection:
+            return [_event(row) for row in await connection.execute(statement)]
+
+    async def head(self) -> int:
+        """`seq` of the newest event; 0 before the first. It stays when old events are deleted."""
+        statement = select(counters.c.value).where(counters.c.name == "event")
+        async with self._database.read() as connection:
+            return int((await connection.execute(statement)).scalar_one())
+
+    async def _select(
+        self,
+        where: ColumnElement[bool],
+        payload: bool,
+        *,
+        order: Sequence[ColumnElement[Any]] = (),
+        limit: int | None = None,
+    ) -> list[Task]:
+        statement = (_WITH_PAYLOAD if payload else _WITHOUT_PAYLOAD).where(where)
+        if order:
+            statement = statement.order_by(*order)
+        async with self._database.read() as connection:
+            rows = (await connection.execute(statement.limit(limit))).all()
+        return [_task(row, payload) for row in rows]
+
+
+def _task(row: Row[Any], payload: bool) -> Task:
+    values = dict(zip(_FIELDS, row, strict=False))
+    values["status"] = TaskStatus(values["status"])
+    agent_id, name = values["agent_id"], row.agent_name
+    return Task(
+        **values,
+        agent=AgentSummary(agent_id, name, row.agent_type) if name is not None else None,
+        payload=Payload(row.input, row.output) if payload else None,
+    )
+
+
+def _event(row: Row[Any]) -> Event:
+    return Event(
+        seq=row.seq,
+        task_id=row.task_id,
+        instance_id=row.instance_id,
+        version=row.version,
+        attempt=row.attempt,
+        kind=EventKind(row.kind),
+        actor=row.actor,
+        at=row.at,
+        state=row.state,
+        detail=row.detail,
+    )
