@@ -1,0 +1,45 @@
+"""PubSub: what was committed, told live to every process that listens. Only a hint; the table has it all."""
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from taskyard.task import Event
+
+logger = logging.getLogger(__name__)
+
+#: Called with events in the order of their commit. It must not block.
+Listener = Callable[[Sequence[Event]], None]
+
+
+class Bus(Protocol):
+    """Carries committed events. They may be lost or cross each other on the way."""
+
+    async def publish(self, events: Sequence[Event]) -> None: ...
+
+    def listen(self, listener: Listener) -> Callable[[], None]:
+        """Call `listener` with what is published from now on; the function returned ends that."""
+        ...
+
+
+class MemoryBus:
+    """`Bus` inside one process."""
+
+    def __init__(self) -> None:
+        self._listeners: list[Listener] = []
+
+    async def publish(self, events: Sequence[Event]) -> None:
+        for listener in list(self._listeners):
+            try:
+                listener(events)
+            except Exception:
+                logger.exception("a listener failed")
+
+    def listen(self, listener: Listener) -> Callable[[], None]:
+        self._listeners.append(listener)
+
+        def stop() -> None:
+            if listener in self._listeners:
+                self._listeners.remove(listener)
+
+        return stop

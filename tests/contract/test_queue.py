@@ -1,0 +1,515 @@
+"""What every queue does, over a real store. One of another kind joins as a parameter of `core`."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tests.support.clock import FakeClock
+from tests.support.tasks import an_insert
+
+from taskyard.lifecycle import TaskStatus
+from taskyard.principal import Principal, Role, Scope
+from taskyard.queue.entry import Entry, Want
+from taskyard.runtime import Runtime, open_embedded
+from taskyard.settings import Settings
+from taskyard.store.writes import move
+
+#: Over the age at which a task of low priority gets its turn, and under it: seconds.
+LONG, SHORT = 61, 59
+#: Only so that a failing test ends.
+PATIENCE = 60
+
+ROOT = Principal("root", Role.ADMIN, frozenset({"*"}))
+
+
+class Line:
+    """A core with its queue: tasks go in through the writer, and come out by claims."""
+
+    def __init__(self, core: Runtime) -> None:
+        self.core = core
+        self.queue = core.queue
+        #: What the queue offered to be claimed, batch by batch.
+        self.offered: list[list[Entry]] = []
+
+    async def put(self, *names: str, priority: int = 5, **values: object) -> None:
+        """Submit tasks, one behind the other."""
+        inserts = [an_insert(name, priority=priority, **values) for name in names]
+        assert None not in await self.core.database.writer.write_many(inserts)
+
+    async def commit(self, entries: Sequence[Entry]) -> list[str]:
+        """Claim in the store, by compare-and-set, and give the names of those that held."""
+        self.offered.append(list(entries))
+        events = await self.core.database.writer.write_many(
+            [
+                move(
+                    entry.task_id,
+                    TaskStatus.PROCESSING,
+                    actor="worker:w1",
+                    statuses=frozenset({TaskStatus.QUEUED}),
+                    generation=entry.generation,
+                    raised=frozenset({"attempt"}),
+                )
+                for entry in entries
+            ]
+        )
+        return [event.task_id for event in events if event is not None]
+
+    async def claim(self, limit: int = 1, **want: object) -> list[str]:
+        return await self.queue.claim(Want(limit=limit, **want), self.commit)  # type: ignore[arg-type]  # fields by name
+
+    async def peek(self, limit: int = 100, **want: object) -> list[str]:
+        entries = await self.queue.peek(Want(limit=limit, **want))  # type: ignore[arg-type]  # fields by name
+        return [entry.task_id for entry in entries]
+
+    async def drain(self, by: int = 1, **want: object) -> list[str]:
+        """Claim `by` at a time until nothing is left, and give the names in order."""
+        claimed: list[str] = []
+        while got := await self.claim(by, **want):
+            claimed += got
+        return claimed
+
+
+@pytest.fixture(params=["memory", "sql"])
+async def core(request: pytest.FixtureRequest, data_folder: Path, clock: FakeClock) -> AsyncIterator[Runtime]:
+    opened = await open_embedded(Settings(data=data_folder, queue_backend=request.param), clock, random.Random(1))
+    yield opened
+    await opened.aclose()
+
+
+@pytest.fixture
+def line(core: Runtime) -> Line:
+    return Line(core)
+
+
+def names(prefix: str, count: int) -> list[str]:
+    return [f"{prefix}-{number:03}" for number in range(count)]
+
+
+# -- order ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+async def test_a_thousand_tasks_come_in_exact_order(line: Line) -> None:
+    chance = random.Random(3)
+    tasks = [(name, chance.randint(1, 10)) for name in names("t", 1000)]
+    await line.core.database.writer.write_many([an_insert(name, priority=priority) for name, priority in tasks])
+    in_order = [name for name, _ in sorted(tasks, key=lambda task: -task[1])]  # sorted() keeps the order of equals
+    assert await line.peek(1000) == in_order
+    assert await line.drain(by=37) == in_order
+
+
+async def test_inside_a_priority_first_in_is_first_out(line: Line) -> None:
+    await line.put(*names("a", 5))
+    await line.put(*reversed(names("b", 5)))
+    assert await line.drain(by=3) == [*names("a", 5), *reversed(names("b", 5))]
+
+
+async def test_a_higher_priority_goes_before_an_earlier_task(line: Line) -> None:
+    await line.put("low", priority=1)
+    await line.put("normal", priority=5)
+    await line.put("urgent", priority=10)
+    assert await line.drain() == ["urgent", "normal", "low"]
+
+
+async def test_a_task_that_comes_back_takes_its_old_place(line: Line) -> None:
+    await line.put("a", "b", "c")
+    assert await line.claim() == ["a"]
+    await line.core.database.writer.write(move("a", TaskStatus.QUEUED, actor="system:janitor"))
+    assert await line.drain() == ["a", "b", "c"]
+
+
+async def test_the_limit_is_respected(line: Line) -> None:
+    await line.put(*names("t", 5))
+    assert await line.claim(0) == []
+    assert await line.peek(0) == []
+    assert await line.claim(2) == names("t", 5)[:2]
+    assert await line.claim(100) == names("t", 5)[2:]
+    assert await line.claim(100) == []
+    assert [len(batch) for batch in line.offered] == [2, 3]
+
+
+async def test_an_empty_line_asks_for_no_commit(line: Line) -> None:
+    assert await line.claim(5) == []
+    assert await line.peek() == []
+    assert line.offered == []
+
+
+# -- nobody starves -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("by", [1, 7, 20, 40])
+async def test_every_sixteenth_is_the_oldest_if_it_has_waited_too_long(line: Line, clock: FakeClock, by: int) -> None:
+    await line.put("old-1", "old-2", "old-3", priority=1)
+    clock.advance(LONG)
+    await line.put(*names("new", 37), priority=9)
+    new = names("new", 37)
+    assert await line.drain(by) == [*new[:15], "old-1", *new[15:30], "old-2", *new[30:], "old-3"]
+
+
+async def test_before_that_age_priority_alone_decides(line: Line, clock: FakeClock) -> None:
+    await line.put("old", priority=1)
+    clock.advance(SHORT)
+    await line.put(*names("new", 20), priority=9)
+    assert await line.drain(by=7) == [*names("new", 20), "old"]
+
+
+@pytest.mark.parametrize(("seconds", "place"), [(60, 20), (60.001, 15)])
+async def test_the_age_is_over_a_minute(line: Line, clock: FakeClock, seconds: float, place: int) -> None:
+    await line.put("old", priority=1)
+    clock.advance(seconds)
+    await line.put(*names("new", 20), priority=9)
+    assert (await line.drain(by=6)).index("old") == place
+
+
+@pytest.mark.parametrize("by", [1, 20])
+async def test_the_turn_goes_to_the_oldest_of_those_left(line: Line, clock: FakeClock, by: int) -> None:
+    """One that has waited longer still, but whose priority brought it out before, uses up no turn."""
+    await line.put("older", priority=9)
+    await line.put("old", priority=1)
+    clock.advance(LONG)
+    await line.put(*names("new", 18), priority=9)
+    assert await line.drain(by) == ["older", *names("new", 18)[:14], "old", *names("new", 18)[14:]]
+
+
+async def test_claimers_side_by_side_share_the_turns(line: Line, clock: FakeClock) -> None:
+    """Twenty at once, again and again: the count must not pass over the sixteenth."""
+    await line.put("old", priority=1)
+    clock.advance(LONG)
+    await line.put(*names("new", 100), priority=9)
+    claimed = [name for batch in await asyncio.gather(*(line.claim() for _ in range(20))) for name in batch]
+    assert len(claimed) == 20
+    assert "old" in claimed
+
+
+async def test_the_turn_is_for_what_the_claimer_can_run(line: Line, clock: FakeClock) -> None:
+    await line.put("other", priority=1, task_type="other")
+    clock.advance(LONG)
+    await line.put(*names("new", 20), priority=9)
+    assert await line.drain(task_types=["echo"]) == names("new", 20)
+    assert await line.claim() == ["other"]
+
+
+# -- side by side ---------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+async def test_twenty_claimers_take_five_thousand_tasks_once_each(line: Line) -> None:
+    chance = random.Random(5)
+    every = [f"t{number}" for number in range(5000)]
+    await line.core.database.writer.write_many([an_insert(name, priority=chance.randint(1, 10)) for name in every])
+    shares = await asyncio.gather(*(line.drain(by=50) for _ in range(20)))
+    claimed = [name for share in shares for name in share]
+    assert len(claimed) == len(set(claimed)) == 5000
+    assert set(claimed) == set(every)
+    assert await line.peek() == []
+
+
+async def test_no_entry_is_offered_to_two_claimers_at_once(line: Line) -> None:
+    await line.put(*names("t", 12))
+    under_way: set[str] = set()
+
+    async def commit(entries: Sequence[Entry]) -> list[str]:
+        mine = {entry.task_id for entry in entries}
+        assert not mine & under_way
+        under_way.update(mine)
+        await asyncio.sleep(0)
+        claimed = await line.commit(entries)
+        under_way.difference_update(mine)
+        return claimed
+
+    shares = await asyncio.gather(*(line.queue.claim(Want(limit=3), commit) for _ in range(6)))
+    assert sorted(name for share in shares for name in share) == names("t", 12)
+
+
+# -- stale entries --------------------------------------------------------------------------------
+
+
+async def test_a_raised_priority_overtakes(line: Line) -> None:
+    await line.put("a", "b", "c")
+    await line.core.tasks.change_priority(ROOT, "c", 9)
+    assert await line.drain(by=2) == ["c", "a", "b"]
+
+
+async def test_a_lowered_priority_falls_behind(line: Line) -> None:
+    await line.put("a", "b", "c")
+    await line.core.tasks.change_priority(ROOT, "a", 2)
+    assert await line.drain(by=2) == ["b", "c", "a"]
+
+
+async def test_a_task_whose_priority_went_up_and_down_is_claimed_once(line: Line) -> None:
+    await line.put("a", "b")
+    for priority in (9, 1, 7, 5):
+        await line.core.tasks.change_priority(ROOT, "b", priority)
+    assert await line.peek() == ["a", "b"]
+    assert await line.drain() == ["a", "b"]
+    assert [entry.generation for batch in line.offered for entry in batch if entry.task_id == "b"] == [5]
+
+
+async def test_a_cancelled_task_is_not_claimed_and_leaves_its_place_to_others(line: Line) -> None:
+    await line.put(*names("t", 8))
+    for name in names("t", 8)[:5]:
+        await line.core.tasks.cancel(ROOT, name)
+    assert await line.claim(3) == names("t", 8)[5:]
+    assert await line.claim(3) == []
+
+
+async def test_a_task_that_is_retried_is_claimed_once_under_its_new_generation(line: Line) -> None:
+    await line.put("a", "b")
+    await line.core.tasks.cancel(ROOT, "a")
+    await line.core.tasks.retry(ROOT, "a")
+    assert await line.peek() == ["a", "b"]
+    assert await line.drain(by=5) == ["a", "b"]
+    assert [entry.generation for batch in line.offered for entry in batch if entry.task_id == "a"] == [2]
+
+
+async def test_an_older_entry_that_comes_late_changes_nothing(line: Line) -> None:
+    await line.put("a", "b")
+    old = next(entry for entry in await line.queue.peek(Want(limit=2)) if entry.task_id == "b")
+    await line.core.tasks.change_priority(ROOT, "b", 2)
+    await line.queue.add([replace(old, priority=10), old])
+    assert await line.drain() == ["a", "b"]
+
+
+async def test_an_entry_that_is_added_again_is_one_entry(line: Line) -> None:
+    await line.put("a", "b")
+    entries = await line.queue.peek(Want(limit=2))
+    await line.queue.add(entries)
+    await line.queue.add(entries)
+    assert await line.peek() == ["a", "b"]
+    assert await line.drain(by=5) == ["a", "b"]
+
+
+async def test_a_stale_entry_that_comes_after_the_claim_is_not_claimed(line: Line) -> None:
+    await line.put("a")
+    entries = await line.queue.peek(Want(limit=1))
+    assert await line.claim() == ["a"]
+    await line.queue.add(entries)
+    assert await line.claim() == []
+
+
+async def test_a_commit_that_refuses_everything_ends(line: Line) -> None:
+    await line.put("a", "b")
+    offered: list[str] = []
+
+    async def commit(entries: Sequence[Entry]) -> list[str]:
+        offered.extend(entry.task_id for entry in entries)
+        await asyncio.sleep(0)
+        return []
+
+    async with asyncio.timeout(PATIENCE):
+        assert await line.queue.claim(Want(limit=2), commit) == []
+    assert offered == ["a", "b"]
+
+
+# -- commits that fail ----------------------------------------------------------------------------
+
+
+async def test_a_commit_that_raises_leaves_its_entries_in_line(line: Line) -> None:
+    await line.put("a", "b", "c")
+    await line.put("urgent", priority=10)
+
+    async def commit(_entries: Sequence[Entry]) -> list[str]:
+        raise ConnectionError("the database went away")
+
+    with pytest.raises(ConnectionError):
+        await line.queue.claim(Want(limit=3), commit)
+    assert await line.peek() == ["urgent", "a", "b", "c"]
+    assert await line.drain(by=3) == ["urgent", "a", "b", "c"]
+
+
+async def test_a_commit_that_raises_uses_up_no_turn(line: Line, clock: FakeClock) -> None:
+    await line.put("old", priority=1)
+    clock.advance(LONG)
+    await line.put(*names("new", 20), priority=9)
+
+    async def commit(_entries: Sequence[Entry]) -> list[str]:
+        raise ConnectionError("the database went away")
+
+    for _ in range(3):
+        with pytest.raises(ConnectionError):
+            await line.queue.claim(Want(limit=5), commit)
+    assert (await line.drain(by=6)).index("old") == 15
+
+
+async def test_a_claimer_that_gives_up_leaves_its_entries_in_line(line: Line) -> None:
+    await line.put("a", "b")
+    began = asyncio.Event()
+
+    async def commit(_entries: Sequence[Entry]) -> list[str]:
+        began.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    claimer = asyncio.create_task(line.queue.claim(Want(limit=2), commit))
+    await began.wait()
+    claimer.cancel()
+    await asyncio.wait([claimer])
+    assert claimer.cancelled()
+    assert await line.drain(by=2) == ["a", "b"]
+
+
+async def test_a_task_that_changed_during_a_failed_commit_keeps_its_new_entry(line: Line) -> None:
+    await line.put("a", "b")
+
+    async def commit(_entries: Sequence[Entry]) -> list[str]:
+        await line.core.tasks.change_priority(ROOT, "b", 9)
+        raise ConnectionError("the database went away")
+
+    with pytest.raises(ConnectionError):
+        await line.queue.claim(Want(limit=2), commit)
+    assert await line.drain() == ["b", "a"]
+
+
+# -- what a claimer chooses -----------------------------------------------------------------------
+
+
+async def test_a_claimer_gets_its_queues(line: Line) -> None:
+    await line.put("a", queue="one")
+    await line.put("b", queue="two")
+    await line.put("c", queue="three")
+    assert await line.peek(queues=["three", "one"]) == ["a", "c"]
+    assert await line.claim(5, queues=["two"]) == ["b"]
+    assert await line.claim(5, queues=[]) == []
+    assert await line.claim(5, queues=["unheard of"]) == []
+    assert await line.claim(5) == ["a", "c"]
+
+
+async def test_a_claimer_gets_its_types(line: Line) -> None:
+    await line.put("a", task_type="x")
+    await line.put("b", task_type="y", priority=9)
+    await line.put("c", task_type="z", priority=10)
+    assert await line.peek(task_types=["x", "y"]) == ["b", "a"]
+    assert await line.claim(5, task_types=["x"]) == ["a"]
+    assert await line.claim(5, task_types=[]) == []
+    assert await line.claim(5) == ["c", "b"]
+
+
+async def test_a_claimer_gets_what_is_important_enough(line: Line) -> None:
+    for priority in range(1, 11):
+        await line.put(f"p{priority}", priority=priority)
+    assert await line.claim(20, min_priority=8) == ["p10", "p9", "p8"]
+    assert await line.claim(20, min_priority=8) == []
+    assert await line.claim(3, min_priority=1) == ["p7", "p6", "p5"]
+
+
+async def test_a_claimer_gets_what_it_may_see(line: Line) -> None:
+    await line.put("a", instance_id="one")
+    await line.put("b", instance_id="two", priority=9)
+    await line.put("c", instance_id="three", priority=10)
+    assert await line.peek(scope=Scope(frozenset({"one", "two"}))) == ["b", "a"]
+    assert await line.claim(5, scope=Scope(frozenset())) == []
+    assert await line.claim(5, scope=Scope(frozenset({"one"}))) == ["a"]
+    assert await line.claim(5) == ["c", "b"]
+
+
+async def test_all_choices_hold_together(line: Line) -> None:
+    await line.put("right", instance_id="i", queue="q", task_type="x", priority=8)
+    await line.put("instance", instance_id="j", queue="q", task_type="x", priority=8)
+    await line.put("queue", instance_id="i", queue="r", task_type="x", priority=8)
+    await line.put("type", instance_id="i", queue="q", task_type="y", priority=8)
+    await line.put("priority", instance_id="i", queue="q", task_type="x", priority=7)
+    want = {"queues": ["q"], "task_types": ["x"], "min_priority": 8, "scope": Scope(frozenset({"i"}))}
+    assert await line.drain(by=5, **want) == ["right"]
+
+
+# -- peek -----------------------------------------------------------------------------------------
+
+
+async def test_peek_claims_nothing_and_shows_the_order_of_the_claim(line: Line, clock: FakeClock) -> None:
+    await line.put("old", priority=1)
+    clock.advance(LONG)
+    await line.put(*names("new", 25), priority=9)
+    seen = await line.peek(20)
+    assert seen.index("old") == 15
+    assert await line.peek(20) == seen
+    assert await line.claim(20) == seen
+    assert await line.peek(20) == names("new", 25)[19:]
+
+
+async def test_a_peek_does_not_move_the_turns(line: Line, clock: FakeClock) -> None:
+    await line.put("old", priority=1)
+    clock.advance(LONG)
+    await line.put(*names("new", 20), priority=9)
+    for _ in range(3):
+        await line.peek(5)
+    assert (await line.drain(by=6)).index("old") == 15
+
+
+# -- pause ----------------------------------------------------------------------------------------
+
+
+Pause = Callable[[bool], Awaitable[None]]
+
+
+@pytest.fixture
+def pause(line: Line) -> Pause:
+    """Pauses, or resumes, the queue `q` of the instance `one`."""
+
+    async def set_paused(paused: bool) -> None:
+        await line.core.tasks.set_paused(ROOT, "q", paused, "one")
+
+    return set_paused
+
+
+async def test_a_paused_queue_gives_nothing_until_it_is_resumed(line: Line, pause: Pause) -> None:
+    await line.put("a", "b", instance_id="one", queue="q")
+    await pause(True)
+    await line.put("c", instance_id="one", queue="q")
+    assert await line.claim(5) == []
+    assert await line.peek() == []
+    await pause(False)
+    assert await line.claim(5) == ["a", "b", "c"]
+
+
+async def test_a_pause_is_for_one_queue_of_one_instance(line: Line, pause: Pause) -> None:
+    await line.put("paused", instance_id="one", queue="q", priority=10)
+    await line.put("other-queue", instance_id="one", queue="r")
+    await line.put("other-instance", instance_id="two", queue="q")
+    await pause(True)
+    assert await line.claim(5) == ["other-queue", "other-instance"]
+    assert await line.claim(5, queues=["q"]) == []
+    await pause(False)
+    assert await line.claim(5) == ["paused"]
+
+
+async def test_pausing_and_resuming_twice_is_once(line: Line, pause: Pause) -> None:
+    await line.put("a", instance_id="one", queue="q")
+    await pause(True)
+    await pause(True)
+    await pause(False)
+    await pause(False)
+    assert await line.claim(5) == ["a"]
+
+
+async def test_a_paused_queue_uses_up_no_turn(line: Line, clock: FakeClock, pause: Pause) -> None:
+    await line.put("paused", instance_id="one", queue="q", priority=1)
+    await line.put("old", priority=1)
+    clock.advance(LONG)
+    await line.put(*names("new", 20), priority=9)
+    await pause(True)
+    assert (await line.drain(by=6)).index("old") == 15
+
+
+# -- a new process --------------------------------------------------------------------------------
+
+
+async def test_a_new_process_finds_the_line_as_it_was(
+    core: Runtime, line: Line, clock: FakeClock, data_folder: Path, pause: Pause
+) -> None:
+    await line.put("paused", instance_id="one", queue="q", priority=10)
+    await line.put("a", "b", "cancelled")
+    await line.put("urgent", priority=9)
+    await line.core.tasks.change_priority(ROOT, "b", 7)
+    await line.core.tasks.cancel(ROOT, "cancelled")
+    await pause(True)
+    await core.aclose()
+    again = Line(await open_embedded(core.settings, clock, random.Random(1)))
+    try:
+        assert await again.drain(by=2) == ["urgent", "b", "a"]
+        await again.core.tasks.set_paused(ROOT, "q", False, "one")
+        assert await again.drain() == ["paused"]
+    finally:
+        await again.core.aclose()
