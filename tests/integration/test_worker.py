@@ -1,0 +1,613 @@
+"""A real worker over a real core: what it runs, in which order, how runs end, how it stops."""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any
+
+import pytest
+from pydantic import BaseModel, BeforeValidator, Field
+from tests.support.core import PATIENCE, meddle, opened, reach, rows, stored, submit
+
+from taskyard.errors import LeaseLost, StartupError
+from taskyard.lifecycle import TaskStatus
+from taskyard.principal import Principal
+from taskyard.processor import PermanentError, Processor, TaskContext, marked, processor
+from taskyard.queue.entry import Want
+from taskyard.retry import Backoff
+from taskyard.runtime import Runtime
+from taskyard.task import LogLevel, StepStatus, WaitingReason
+from taskyard_workers.janitor import Janitor
+from taskyard_workers.loading import load_processors
+from taskyard_workers.worker import Worker
+
+S = TaskStatus
+QUICK = Backoff(base=0.02, cap=0.04)
+
+
+def by_name(*functions: Callable[..., Any]) -> dict[str, Processor]:
+    found = [marked(function) for function in functions]
+    return {one.name: one for one in found if one is not None}
+
+
+@asynccontextmanager
+async def working(runtime: Runtime, *functions: Callable[..., Any], **options: Any) -> AsyncIterator[Worker]:
+    worker = Worker(runtime, by_name(*functions), **options)
+    await worker.start()
+    try:
+        yield worker
+    finally:
+        await worker.stop()
+
+
+@pytest.fixture
+async def core(data_folder: Path) -> AsyncIterator[Runtime]:
+    """A core on the machine's clock that beats quickly and, but for wake-ups, polls never."""
+    async with opened(data_folder, heartbeat=0.1, lease=30, poll=60, drain=PATIENCE) as runtime:
+        yield runtime
+
+
+@pytest.fixture
+async def janitor(core: Runtime) -> AsyncIterator[Janitor]:
+    found = Janitor(core.maintenance)
+    found.start()
+    found.start()  # nothing more
+    yield found
+    await found.stop()
+    await found.stop()
+
+
+class Gate:
+    """Runs that begin, and wait until they are let go."""
+
+    def __init__(self) -> None:
+        self.begun: asyncio.Queue[TaskContext] = asyncio.Queue()
+        self.open = asyncio.Event()
+        self.inside = 0
+        self.most = 0
+        self.interrupted: asyncio.Queue[str] = asyncio.Queue()
+
+    async def __call__(self, value: Any, ctx: TaskContext) -> Any:
+        self.inside += 1
+        self.most = max(self.most, self.inside)
+        self.begun.put_nowait(ctx)
+        try:
+            await self.open.wait()
+        except asyncio.CancelledError:
+            self.interrupted.put_nowait(ctx.task_id)
+            raise
+        finally:
+            self.inside -= 1
+        return value
+
+    def processor(self, name: str = "gated", **options: Any) -> Callable[..., Any]:
+        @processor(name, **options)
+        async def gated(value: Any, ctx: TaskContext) -> Any:
+            return await self(value, ctx)
+
+        return gated
+
+
+async def soon(awaitable: Any) -> Any:
+    async with asyncio.timeout(PATIENCE):
+        return await awaitable
+
+
+async def until(check: Callable[[], bool]) -> None:
+    """Wait for what nobody announces."""
+    async with asyncio.timeout(PATIENCE):
+        while not check():
+            await asyncio.sleep(0.01)
+
+
+async def row_of(runtime: Runtime, worker: Worker) -> Any:
+    (row,) = [one for one in await runtime.registry.workers() if one.id == worker.id]
+    return row
+
+
+# -- what it runs -----------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+async def test_the_demo_processors(core: Runtime, user: Principal, janitor: Janitor) -> None:
+    worker = Worker(core, load_processors([], demo=True))
+    await worker.start()
+    try:
+        assert {spec.name for spec in await core.tasks.types(user)} == {
+            "delay",
+            "echo",
+            "mock_content",
+            "random_failure",
+        }
+        echo = await submit(core, user, "echo", input={"text": ["ho", 1, None]})
+        content = await submit(core, user, "mock_content", input={"topic": "tides", "length": "short"})
+        delay = await submit(core, user, "delay", input={"seconds": 0.01})
+        lucky = await submit(core, user, "random_failure", input={"rate": 0})
+        unlucky = await submit(core, user, "random_failure", input={"rate": 1}, max_retries=0)
+        for task in (echo, content, delay, lucky):
+            await reach(core, user, task.id, S.COMPLETED)
+        failed = await reach(core, user, unlucky.id, S.FAILED)
+    finally:
+        await worker.stop()
+    assert (failed.error_code, failed.error_message) == ("PROCESSOR_ERROR", "RuntimeError: bad luck")
+    outputs = await core.tasks.payloads(user, [echo.id, content.id, delay.id, lucky.id])
+    assert outputs[echo.id].output == {"text": ["ho", 1, None]}
+    assert outputs[delay.id].output == {"seconds": 0.01}
+    assert outputs[lucky.id].output == {"attempt": 1}
+    assert outputs[content.id].output["title"] == "On tides"
+    written = await stored(core, content.id)
+    assert written.actual_cost == pytest.approx(outputs[content.id].output["words"] * 0.0001)
+    assert (written.quality_score, written.progress) == (0.9, 100.0)
+    assert written.processing_ms is not None
+    assert written.processing_ms >= 500
+    plan = await core.tasks.steps(user, content.id)
+    assert [(step.name, step.status) for step in plan] == [("section 1", "COMPLETED"), ("section 2", "COMPLETED")]
+
+
+async def test_one_slot_keeps_the_order_of_priority(core: Runtime, user: Principal) -> None:
+    order: list[int] = []
+
+    @processor("noted")
+    async def noted(value: int, ctx: TaskContext) -> None:
+        order.append(value)
+
+    made = [await submit(core, user, "noted", input=n, priority=p) for n, p in enumerate((2, 10, 5, 8, 5, 10, 1))]
+    async with working(core, noted, concurrency=1):
+        await reach(core, user, made[6].id, S.COMPLETED)
+    assert order == [1, 5, 3, 2, 4, 0, 6]
+
+
+async def test_as_many_at_once_as_there_are_slots_and_never_more(core: Runtime, user: Principal) -> None:
+    gate = Gate()
+    made = [await submit(core, user, "gated", input=n) for n in range(9)]
+    async with working(core, gate.processor(), concurrency=3) as worker:
+        begun = [await soon(gate.begun.get()) for _ in range(3)]
+        assert {ctx.task_id for ctx in begun} == {task.id for task in made[:3]}
+        assert [str((await stored(core, task.id)).status) for task in made].count("QUEUED") == 6, "no more is claimed"
+        await until_row(core, worker, running=3)
+        gate.open.set()
+        for task in made:
+            await reach(core, user, task.id, S.COMPLETED)
+    assert gate.most == 3
+
+
+async def until_row(runtime: Runtime, worker: Worker, **expected: Any) -> Any:
+    """Wait until a beat has told this of the worker."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            row = await row_of(runtime, worker)
+            if all(getattr(row, name) == value for name, value in expected.items()):
+                return row
+            await asyncio.sleep(0.02)
+
+
+async def test_it_wakes_at_once_for_a_new_task(core: Runtime, user: Principal) -> None:
+    gate = Gate()
+    async with working(core, gate.processor(), concurrency=1):
+        await core.tasks.types(user)
+        began = time.monotonic()
+        first = await submit(core, user, "gated")
+        await soon(gate.begun.get())
+        second = await submit(core, user, "gated")
+        gate.open.set()
+        await reach(core, user, first.id, S.COMPLETED)
+        await reach(core, user, second.id, S.COMPLETED)  # by the slot that became free
+        assert time.monotonic() - began < core.settings.poll / 2
+
+
+async def test_it_takes_only_its_queues_and_types(core: Runtime, user: Principal) -> None:
+    gate = Gate()
+    gate.open.set()
+    other_type = await submit(core, user, "unknown", priority=10)
+    other_queue = await submit(core, user, "gated", queue="chat", priority=10)
+    mine = await submit(core, user, "gated", queue="mail")
+    async with working(core, gate.processor(), queues=["mail"]):
+        await reach(core, user, mine.id, S.COMPLETED)
+        assert await core.catalog.waiting_reason(other_type) is WaitingReason.NO_WORKER_FOR_TYPE
+    for task in (other_type, other_queue):
+        assert (await stored(core, task.id)).status is S.QUEUED
+
+
+async def test_the_default_processor_does_unknown_types(data_folder: Path, user: Principal) -> None:
+    @processor("fallback")
+    async def fallback(value: Any, ctx: TaskContext) -> str:
+        return "done anyway"
+
+    async with opened(data_folder, default_processor="fallback", poll=60) as runtime:
+        async with working(runtime, fallback):
+            task = await submit(runtime, user, "never-heard-of")
+            await reach(runtime, user, task.id, S.COMPLETED)
+            assert await runtime.catalog.waiting_reason(task) is None
+        with pytest.raises(StartupError, match=r"TASKYARD_DEFAULT_PROCESSOR.*'fallback'.*there are none"):
+            Worker(runtime, {})
+
+
+# -- how runs end -----------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+async def test_failures_are_tried_again_until_retries_run_out(
+    core: Runtime, user: Principal, janitor: Janitor
+) -> None:
+    attempts: list[tuple[int, str]] = []
+
+    @processor("hopeless", backoff=QUICK, max_retries=2)
+    async def hopeless(value: Any, ctx: TaskContext) -> None:
+        attempts.append((ctx.attempt, ctx.idempotency_key))
+        raise ValueError("no \udcff luck")
+
+    async with working(core, hopeless) as worker:
+        task = await submit(core, user, "hopeless")
+        failed = await reach(core, user, task.id, S.FAILED)
+        keyed = await submit(core, user, "hopeless", idempotency_key="pay-once", max_retries=1)
+        await reach(core, user, keyed.id, S.FAILED)
+    assert attempts == [(1, task.id), (2, task.id), (3, task.id), (1, "pay-once"), (2, "pay-once")]
+    assert (failed.retry_count, failed.attempt) == (2, 3)
+    assert (failed.error_code, failed.error_message) == ("PROCESSOR_ERROR", "ValueError: no ? luck")
+    waits = [event for event in await core.tasks.events(user, task.id) if event.status is S.RETRYING]
+    assert [event.state["retry_count"] for event in waits] == [1, 2]
+    for event, longest in zip(waits, (20, 40), strict=True):
+        wait = event.state["run_at"] - round(event.at.timestamp() * 1000)
+        assert longest / 2 - 1 <= wait <= longest + 1
+    assert (await row_of(core, worker)).failed == 5
+
+
+async def test_a_permanent_error_is_not_tried_again(core: Runtime, user: Principal) -> None:
+    @processor("picky", max_retries=5)
+    async def picky(value: Any, ctx: TaskContext) -> None:
+        raise PermanentError("never", code="NO_SUCH_PAGE")
+
+    async with working(core, picky):
+        task = await submit(core, user, "picky")
+        failed = await reach(core, user, task.id, S.FAILED)
+    assert (failed.error_code, failed.error_message, failed.retry_count) == ("NO_SUCH_PAGE", "never", 0)
+
+
+@pytest.mark.parametrize(
+    ("raised", "message"),
+    [
+        (SystemExit(3), "RuntimeError: the processor called for the process to end: SystemExit(3)"),
+        (BaseExceptionGroup("both", [GeneratorExit()]), "BaseExceptionGroup: both (1 sub-exception)"),
+        (asyncio.CancelledError("by itself"), "CancelledError: by itself"),
+        (LeaseLost("of another task"), None),
+    ],
+)
+async def test_whatever_a_processor_raises_ends_the_run_alone(
+    core: Runtime, user: Principal, raised: BaseException, message: str | None
+) -> None:
+    @processor("odd", max_retries=0)
+    async def odd(value: Any, ctx: TaskContext) -> None:
+        raise raised
+
+    gate = Gate()
+    gate.open.set()
+    async with working(core, odd, gate.processor(), concurrency=1):
+        task = await submit(core, user, "odd")
+        if message is not None:
+            failed = await reach(core, user, task.id, S.FAILED)
+            assert (failed.error_code, failed.error_message) == ("PROCESSOR_ERROR", message)
+        after = await submit(core, user, "gated")
+        await reach(core, user, after.id, S.COMPLETED)
+
+
+@pytest.mark.parametrize("by_task", [True, False])
+async def test_a_run_that_takes_too_long_is_ended(core: Runtime, user: Principal, by_task: bool) -> None:
+    gate = Gate()
+    own = {"timeout": timedelta(milliseconds=50)} if by_task else {}
+    async with working(core, gate.processor(timeout=60 if by_task else 0.05, max_retries=5)):
+        task = await submit(core, user, "gated", **own)
+        failed = await reach(core, user, task.id, S.FAILED)
+        assert await soon(gate.interrupted.get()) == task.id
+    assert (failed.error_code, failed.error_message) == ("TIMEOUT", "it ran longer than its time-out of 0.05 s")
+    assert failed.retry_count == 0
+    assert failed.processing_ms is not None
+    assert failed.processing_ms >= 50
+
+
+async def test_a_processor_that_will_not_stop_is_left_behind(
+    core: Runtime, user: Principal, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("taskyard_workers.attempt.STOP_GRACE", 0.02)
+    release = asyncio.Event()
+    ended = asyncio.Event()
+
+    @processor("deaf", timeout=0.02)
+    async def deaf(value: Any, ctx: TaskContext) -> str:
+        while not release.is_set():
+            try:
+                await release.wait()
+            except asyncio.CancelledError:
+                continue
+        ended.set()
+        return "too late"
+
+    gate = Gate()
+    gate.open.set()
+    async with working(core, deaf, gate.processor(), concurrency=1):
+        task = await submit(core, user, "deaf")
+        assert (await reach(core, user, task.id, S.FAILED)).error_code == "TIMEOUT"
+        assert "ignores that it was told to stop" in caplog.text
+        after = await submit(core, user, "gated")
+        await reach(core, user, after.id, S.COMPLETED)  # its slot is free
+        release.set()
+        await soon(ended.wait())
+    assert (await stored(core, task.id)).error_code == "TIMEOUT", "what it says later is thrown away"
+
+
+async def test_cancelling_reaches_the_running_processor(core: Runtime, user: Principal) -> None:
+    gate = Gate()
+    async with working(core, gate.processor()) as worker:
+        task = await submit(core, user, "gated")
+        ctx = await soon(gate.begun.get())
+        assert ctx.cancelled is False
+        await core.tasks.cancel(user, task.id)
+        assert await soon(gate.interrupted.get()) == task.id
+        assert ctx.cancelled is True
+        await until_row(core, worker, running=0, completed=0, failed=0)
+    assert (await stored(core, task.id)).status is S.CANCELLED
+
+
+class Page(BaseModel):
+    """An input that is checked."""
+
+    number: int = Field(ge=1)
+
+
+async def test_input_and_output_that_are_not_of_their_type(core: Runtime, user: Principal) -> None:
+    @processor("paged", max_retries=5)
+    async def paged(page: Page, ctx: TaskContext) -> Page:
+        return {"number": 0} if page.number == 13 else page  # type: ignore[return-value]
+
+    @processor("loose", max_retries=5)
+    async def loose(value: Any, ctx: TaskContext) -> Any:
+        return {"text": "x" * (1 << 20)} if value == "large" else {"text": "nul \0"}
+
+    # Submitted before the type is known: only the worker can tell.
+    bad = await submit(core, user, "paged", input={"number": "no"})
+    async with working(core, paged, loose):
+        failed = await reach(core, user, bad.id, S.FAILED)
+        assert (failed.error_code, failed.retry_count, failed.processing_ms) == ("INVALID_INPUT", 0, 0)
+        wrong = [
+            await submit(core, user, "paged", input={"number": 13}),
+            await submit(core, user, "loose", input="large"),
+            await submit(core, user, "loose", input="nul"),
+        ]
+        for task in wrong:
+            failed = await reach(core, user, task.id, S.FAILED)
+            assert (failed.error_code, failed.retry_count) == ("INVALID_OUTPUT", 0)
+        good = await submit(core, user, "paged", input={"number": 7})
+        await reach(core, user, good.id, S.COMPLETED)
+
+
+async def test_an_input_type_that_breaks(core: Runtime, user: Principal) -> None:
+    def broken(value: Any) -> Any:
+        raise KeyError("a bug of its author")
+
+    @processor("broken", max_retries=5)
+    async def never(value: Annotated[Any, BeforeValidator(broken)], ctx: TaskContext) -> None:
+        raise AssertionError("it is not run")
+
+    async with working(core, never):
+        task = await submit(core, user, "broken")
+        assert (await reach(core, user, task.id, S.FAILED)).error_code == "INVALID_INPUT"
+
+
+async def test_what_a_processor_tells(core: Runtime, user: Principal) -> None:
+    seen: dict[str, Any] = {}
+
+    @processor("talker")
+    async def talker(value: Any, ctx: TaskContext) -> None:
+        seen.update(task=ctx.task_id, instance=ctx.instance_id, agent=ctx.agent_id, attempt=ctx.attempt)
+        await ctx.progress(40, "reading")
+        await ctx.step("read")
+        await ctx.step("read", StepStatus.COMPLETED, {"pages": 2})
+        await ctx.log("slow", LogLevel.WARNING)
+        await ctx.log("plain")
+        ctx.report(actual_cost=1.0)
+        ctx.report(quality_score=0.5)
+        ctx.report(actual_cost=2.0)
+
+    async with working(core, talker) as worker:
+        task = await submit(core, user, "talker", agent_id="ann")
+        done = await reach(core, user, task.id, S.COMPLETED)
+    assert seen == {"task": task.id, "instance": "default", "agent": "ann", "attempt": 1}
+    assert (done.actual_cost, done.quality_score, done.progress) == (2.0, 0.5, 100.0)
+    (step,) = await core.tasks.steps(user, task.id)
+    assert (step.name, step.status, step.output) == ("read", StepStatus.COMPLETED, {"pages": 2})
+    events = [event for event in await core.tasks.events(user, task.id) if event.detail or event.kind == "PROGRESS"]
+    assert [(str(event.kind), event.actor) for event in events] == [
+        (kind, f"worker:{worker.id}") for kind in ("PROGRESS", "STEP", "STEP", "LOG", "LOG")
+    ]
+    assert (events[0].state["progress"], events[0].state["progress_step"]) == (40.0, "reading")
+    assert [event.detail for event in events[3:]] == [
+        {"level": "WARNING", "message": "slow"},
+        {"level": "INFO", "message": "plain"},
+    ]
+
+
+async def test_figures_out_of_range_are_no_result(core: Runtime, user: Principal) -> None:
+    @processor("boaster", max_retries=5)
+    async def boaster(value: Any, ctx: TaskContext) -> None:
+        ctx.report(quality_score=11)
+
+    async with working(core, boaster):
+        task = await submit(core, user, "boaster")
+        assert (await reach(core, user, task.id, S.FAILED)).error_code == "INVALID_OUTPUT"
+
+
+# -- claims that are lost ---------------------------------------------------------------------
+
+
+async def test_a_lost_lease_interrupts_at_the_next_word(data_folder: Path, user: Principal) -> None:
+    said: asyncio.Queue[str] = asyncio.Queue()
+    go_on = asyncio.Event()
+    begun = asyncio.Event()
+
+    @processor("teller")
+    async def teller(value: Any, ctx: TaskContext) -> str:
+        begun.set()
+        await go_on.wait()
+        try:
+            await ctx.progress(50)
+        except LeaseLost:
+            said.put_nowait("lost")
+            raise
+        return "never"
+
+    # No beat comes in between: it is the write that is refused.
+    async with opened(data_folder, heartbeat=500, lease=1000, poll=60) as runtime:
+        async with working(runtime, teller) as worker:
+            task = await submit(runtime, user, "teller")
+            await soon(begun.wait())
+            await meddle(runtime, "UPDATE tasks SET attempt = 2, holder = 'another'")
+            go_on.set()
+            assert await soon(said.get()) == "lost"
+            await until(lambda: not worker._executor.running())
+        kept = await stored(runtime, task.id)
+        assert (kept.status, kept.attempt, kept.holder, kept.version) == (S.PROCESSING, 2, "another", 2)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE tasks SET attempt = attempt + 1, holder = 'another'",
+        "UPDATE tasks SET status = 'CANCELLED', holder = NULL",
+        "DELETE FROM tasks",
+    ],
+)
+async def test_a_beat_interrupts_what_was_lost_elsewhere(core: Runtime, user: Principal, change: str) -> None:
+    gate = Gate()
+    async with working(core, gate.processor()) as worker:
+        task = await submit(core, user, "gated")
+        await soon(gate.begun.get())
+        await meddle(core, change)  # no event tells of it
+        assert await soon(gate.interrupted.get()) == task.id
+        await until_row(core, worker, running=0, completed=0)
+
+
+async def test_a_result_that_comes_too_late_is_thrown_away(
+    data_folder: Path, user: Principal, caplog: pytest.LogCaptureFixture
+) -> None:
+    gate = Gate()
+    async with opened(data_folder, heartbeat=500, lease=1000, poll=60) as runtime:
+        async with working(runtime, gate.processor()) as worker:
+            task = await submit(runtime, user, "gated")
+            await soon(gate.begun.get())
+            await meddle(runtime, "UPDATE tasks SET attempt = 2, holder = 'another'")
+            gate.open.set()
+            await until(lambda: not worker._executor.running())
+        assert "came too late and was thrown away" in caplog.text
+        kept = await stored(runtime, task.id)
+        assert (kept.status, kept.holder) == (S.PROCESSING, "another")
+        assert kept.payload is not None
+        assert kept.payload.output is None
+
+
+async def test_a_beat_renews_what_runs(core: Runtime, user: Principal) -> None:
+    gate = Gate()
+    async with working(core, gate.processor()):
+        task = await submit(core, user, "gated")
+        await soon(gate.begun.get())
+        first = (await stored(core, task.id)).lease_until
+        assert first is not None
+        async with asyncio.timeout(PATIENCE):
+            while (await stored(core, task.id)).lease_until in (first, None):
+                await asyncio.sleep(0.02)
+        assert (await stored(core, task.id)).lease_until > first  # type: ignore[operator]
+        gate.open.set()
+        await reach(core, user, task.id, S.COMPLETED)
+
+
+# -- stopping ---------------------------------------------------------------------------------
+
+
+async def test_a_stop_waits_for_what_runs_and_claims_no_more(core: Runtime, user: Principal) -> None:
+    gate = Gate()
+    worker = Worker(core, by_name(gate.processor()), concurrency=2)
+    await worker.stop()  # not begun: nothing to do
+    await worker.start()
+    await worker.start()  # nothing more
+    task = await submit(core, user, "gated")
+    await soon(gate.begun.get())
+    stopping = asyncio.create_task(worker.stop())
+    await until_row(core, worker, status="DRAINING", running=1)
+    waiting = await submit(core, user, "gated")
+    assert not stopping.done()
+    gate.open.set()
+    await soon(stopping)
+    assert (await stored(core, task.id)).status is S.COMPLETED
+    assert (await stored(core, waiting.id)).status is S.QUEUED
+    row = await row_of(core, worker)
+    assert (row.status, row.running, row.completed, row.failed) == ("STOPPED", 0, 1, 0)
+    await worker.stop()
+
+
+async def test_a_stop_gives_back_what_will_not_end_in_time(data_folder: Path, user: Principal) -> None:
+    gate = Gate()
+    async with opened(data_folder, drain=0.02, poll=60) as runtime:
+        async with working(runtime, gate.processor()):
+            task = await submit(runtime, user, "gated", max_retries=0)
+            await soon(gate.begun.get())
+        assert gate.interrupted.get_nowait() == task.id
+        kept = await stored(runtime, task.id)
+        assert (kept.status, kept.attempt, kept.retry_count, kept.lost_count) == (S.QUEUED, 1, 0, 0)
+        assert (kept.holder, kept.started_at, kept.error_code) == (None, None, None)
+        gate.open.set()
+        async with working(runtime, gate.processor()):
+            done = await reach(runtime, user, task.id, S.COMPLETED)
+        assert (done.attempt, done.retry_count) == (2, 0)
+
+
+# -- what is told of it -----------------------------------------------------------------------
+
+
+async def test_the_row_of_a_worker(core: Runtime, user: Principal, admin: Principal) -> None:
+    gate = Gate()
+
+    @processor("picky")
+    async def picky(value: Any, ctx: TaskContext) -> None:
+        raise PermanentError("never")
+
+    async with working(core, gate.processor(), picky, concurrency=4, queues=["default", "chat"]) as worker:
+        (told,) = await core.figures.workers(admin)
+        assert (told.id, told.status, told.concurrency, told.running) == (worker.id, "ALIVE", 4, 0)
+        assert (told.types, told.queues) == (["gated", "picky"], ["default", "chat"])
+        first = await row_of(core, worker)
+        for task_type in ("gated", "gated", "picky"):
+            await submit(core, user, task_type)
+        await until_row(core, worker, running=2, failed=1)
+        gate.open.set()
+        last = await until_row(core, worker, running=0, completed=2, failed=1)
+        assert last.heartbeat_at > first.heartbeat_at
+        assert last.started_at == first.started_at
+
+
+async def test_a_loop_that_fails_goes_on(core: Runtime, user: Principal, caplog: pytest.LogCaptureFixture) -> None:
+    gate = Gate()
+    gate.open.set()
+    caplog.set_level(logging.ERROR)
+    async with working(core, gate.processor()) as worker:
+        await meddle(core, "ALTER TABLE workers RENAME TO away")
+        await until(lambda: "heartbeat failed; it goes on" in caplog.text)
+        await meddle(core, "ALTER TABLE away RENAME TO workers")
+        task = await submit(core, user, "gated")
+        await reach(core, user, task.id, S.COMPLETED)
+        await until_row(core, worker, completed=1)
+
+
+async def test_the_janitor_does_its_rounds(core: Runtime, user: Principal, janitor: Janitor) -> None:
+    lost = await submit(core, user, id="lost")
+    (claimed,) = await core.claims.claim("gone", Want(limit=1))
+    assert claimed.id == lost.id
+    await meddle(core, "UPDATE tasks SET lease_until = 0")
+    await reach(core, user, lost.id, S.QUEUED)
+    late = await submit(core, user, id="late", priority=10)
+    (claimed,) = await core.claims.claim("gone", Want(limit=1))
+    assert claimed.id == late.id
+    await meddle(core, "UPDATE tasks SET deadline_at = 0 WHERE id = 'late'")
+    assert (await reach(core, user, late.id, S.FAILED)).error_code == "TIMEOUT"
+    assert await rows(core, "SELECT lost_count FROM tasks WHERE id = 'lost'") == [(1,)]

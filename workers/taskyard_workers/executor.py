@@ -1,0 +1,106 @@
+"""N slots, each running one attempt."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+
+from taskyard.clock import Clock
+from taskyard.lifecycle import TaskStatus
+from taskyard.processor import Processor
+from taskyard.service.claims import ClaimService, Run
+from taskyard.task import Task
+from taskyard_workers.attempt import Attempt
+from taskyard_workers.outcome import Reason
+from taskyard_workers.settler import Settler
+
+logger = logging.getLogger(__name__)
+
+
+class Executor:
+    """Runs claimed tasks, up to `slots` at once. `default` does the types that nobody declared.
+
+    `freed` is called whenever a slot becomes free. `task_timeout` is seconds.
+    """
+
+    def __init__(
+        self,
+        *,
+        slots: int,
+        actor: str,
+        processors: Mapping[str, Processor],
+        default: Processor | None,
+        claims: ClaimService,
+        settler: Settler,
+        clock: Clock,
+        task_timeout: float,
+        freed: Callable[[], None],
+    ) -> None:
+        self._slots = slots
+        self._actor = actor
+        self._processors = processors
+        self._default = default
+        self._claims = claims
+        self._settler = settler
+        self._clock = clock
+        self._task_timeout = task_timeout
+        self._freed = freed
+        self._running: dict[tuple[str, int], tuple[Attempt, asyncio.Task[None]]] = {}
+        self.completed = 0
+        self.failed = 0
+
+    @property
+    def free(self) -> int:
+        return self._slots - len(self._running)
+
+    def running(self) -> frozenset[tuple[str, int]]:
+        """Task id and attempt of what is running."""
+        return frozenset(self._running)
+
+    def start(self, task: Task) -> None:
+        """Run a claimed task in a free slot."""
+        processor = self._processors.get(task.task_type) or self._default
+        assert processor is not None, "a worker claims only types that it can run"
+        attempt = Attempt(
+            task,
+            Run(task.id, task.attempt, self._actor),
+            processor,
+            self._claims,
+            self._clock,
+            self._timeout(task, processor),
+        )
+        runner = asyncio.create_task(self._run(attempt), name=f"task {task.id}")
+        self._running[task.id, task.attempt] = attempt, runner
+
+    def interrupt(self, task_id: str, attempt: int, reason: Reason) -> None:
+        """Stop that attempt, if it is still running here."""
+        found = self._running.get((task_id, attempt))
+        if found is not None:
+            found[0].interrupt(reason)
+
+    async def drain(self, bound: float) -> None:
+        """Wait up to `bound` seconds for what is running; what is left then goes back to the queue."""
+        if self._running:
+            await asyncio.wait([runner for _, runner in self._running.values()], timeout=bound)
+        for attempt, _ in list(self._running.values()):
+            attempt.interrupt(Reason.SHUTDOWN)
+        if self._running:
+            await asyncio.wait([runner for _, runner in self._running.values()])
+
+    async def _run(self, attempt: Attempt) -> None:
+        try:
+            status = await self._settler.settle(attempt, await attempt.execute())
+            if status is TaskStatus.COMPLETED:
+                self.completed += 1
+            elif status in (TaskStatus.FAILED, TaskStatus.RETRYING):
+                self.failed += 1
+        except Exception:
+            # The lease runs out, and the task is queued again.
+            logger.exception("the end of task %s could not be written", attempt.task.id)
+        finally:
+            del self._running[attempt.task.id, attempt.run.attempt]
+            self._freed()
+
+    def _timeout(self, task: Task, processor: Processor) -> float:
+        if task.timeout_ms is not None:
+            return task.timeout_ms / 1000
+        return processor.timeout.total_seconds() if processor.timeout else self._task_timeout

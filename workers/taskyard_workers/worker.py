@@ -1,0 +1,128 @@
+"""A worker: poller, executor, settler and heartbeat put together."""
+
+import os
+import secrets
+import socket
+from collections.abc import Callable, Mapping, Sequence
+
+from taskyard.errors import StartupError
+from taskyard.lifecycle import HELD, TaskStatus
+from taskyard.processor import Processor
+from taskyard.runtime import Runtime
+from taskyard.task import Event, EventKind
+from taskyard_workers.executor import Executor
+from taskyard_workers.heartbeat import Heartbeat
+from taskyard_workers.looper import Looper
+from taskyard_workers.outcome import Reason
+from taskyard_workers.poller import Poller
+from taskyard_workers.settler import Settler
+
+
+class Worker:
+    """Claims tasks of its types from its queues and runs them. `queues` None: of every queue."""
+
+    def __init__(
+        self,
+        runtime: Runtime,
+        processors: Mapping[str, Processor],
+        *,
+        queues: Sequence[str] | None = None,
+        concurrency: int | None = None,
+    ) -> None:
+        settings = runtime.settings
+        self.id = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
+        self._runtime = runtime
+        self._processors = processors
+        self._queues = queues
+        self._concurrency = concurrency or settings.concurrency
+        default = _default(processors, settings.default_processor)
+        # With a fallback it takes any type.
+        self._types = None if default else sorted(processors)
+        self._executor = Executor(
+            slots=self._concurrency,
+            actor=f"worker:{self.id}",
+            processors=processors,
+            default=default,
+            claims=runtime.claims,
+            settler=Settler(runtime.claims, settings.lease),
+            clock=runtime.clock,
+            task_timeout=settings.task_timeout,
+            freed=self._wake,
+        )
+        self._poller = Poller(
+            worker_id=self.id,
+            queues=queues,
+            task_types=self._types,
+            claims=runtime.claims,
+            executor=self._executor,
+        )
+        heartbeat = Heartbeat(self.id, runtime.claims, self._executor, self._tell)
+        self._polling = Looper("poller", settings.poll, self._poller.poll)
+        self._beating = Looper("heartbeat", settings.heartbeat, heartbeat.beat)
+        self._status = "ALIVE"
+        self._stop_listening: Callable[[], None] | None = None
+
+    async def start(self) -> None:
+        """Declare the types, then begin to claim."""
+        if self._stop_listening is not None:
+            return
+        await self._runtime.registry.declare([found.declared() for found in self._processors.values()])
+        await self._tell()
+        self._runtime.catalog.expire()
+        self._stop_listening = self._runtime.bus.listen(self._heard)
+        self._beating.start()
+        self._polling.start()
+
+    async def stop(self) -> None:
+        """Claim nothing more, wait for what runs as long as the settings say, give the rest back."""
+        if self._stop_listening is None:
+            return
+        self._status = "DRAINING"
+        self._poller.closed = True
+        await self._polling.stop()
+        await self._executor.drain(self._runtime.settings.drain)
+        await self._beating.stop()
+        self._stop_listening()
+        self._stop_listening = None
+        self._status = "STOPPED"
+        await self._tell()
+
+    def _wake(self) -> None:
+        self._polling.wake()
+
+    def _heard(self, events: Sequence[Event]) -> None:
+        """Wake up for new work, and stop what was cancelled or taken away."""
+        for event in events:
+            if event.kind is not EventKind.STATUS:
+                continue
+            if event.status is TaskStatus.QUEUED:
+                self._polling.wake()
+            if event.status not in HELD:
+                self._executor.interrupt(event.task_id, event.attempt, Reason.LOST)
+
+    async def _tell(self) -> None:
+        await self._runtime.registry.put_worker(
+            self.id,
+            {
+                "host": socket.gethostname(),
+                "pid": os.getpid(),
+                "status": self._status,
+                "queues": self._queues,
+                "types": self._types,
+                "concurrency": self._concurrency,
+                "running": len(self._executor.running()),
+                "completed": self._executor.completed,
+                "failed": self._executor.failed,
+            },
+        )
+
+
+def _default(processors: Mapping[str, Processor], name: str | None) -> Processor | None:
+    if name is None:
+        return None
+    if name not in processors:
+        raise StartupError(
+            f"bad setting: TASKYARD_DEFAULT_PROCESSOR: no processor named {name!r} is loaded;"
+            f" there are {', '.join(sorted(processors)) or 'none'}"
+        )
+    return processors[name]
