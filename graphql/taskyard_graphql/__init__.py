@@ -1,0 +1,1 @@
+"""Taskyard's GraphQL: types, operations and the ASGI app that serves them."""

@@ -1,0 +1,134 @@
+"""The ASGI app of /graphql: HTTP, and graphql-transport-ws."""
+
+from datetime import timedelta
+from typing import Any
+
+from cross_web import AsyncHTTPRequestAdapter, HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.types import Receive, Scope, Send
+from starlette.websockets import WebSocket
+from strawberry.asgi import GraphQL
+from strawberry.exceptions import ConnectionRejectionError
+from strawberry.http import GraphQLRequestData
+from strawberry.schema.exceptions import InvalidOperationTypeError
+from strawberry.subscriptions import GRAPHQL_TRANSPORT_WS_PROTOCOL
+from strawberry.types import ExecutionResult
+from strawberry.types.graphql import OperationType
+from strawberry.types.unset import UNSET, UnsetType
+
+from taskyard.errors import Unauthenticated
+from taskyard.principal import Principal
+from taskyard.runtime import Runtime
+from taskyard_graphql.context import Context
+from taskyard_graphql.errors import BAD_REQUEST
+from taskyard_graphql.schema import TaskyardSchema
+from taskyard_graphql.socket import Socket, SocketHandler
+from taskyard_graphql.wire import BadJson, decode, encode
+
+#: A client that has connected must say who it is within this time.
+INIT_TIMEOUT = timedelta(seconds=10)
+
+
+class GraphQLApp(GraphQL[Context, None]):
+    """Strawberry's ASGI app with Taskyard's context, tokens and errors."""
+
+    graphql_transport_ws_handler_class = SocketHandler
+    websocket_adapter_class = Socket
+
+    def __init__(self, schema: TaskyardSchema, runtime: Runtime, *, ide: Response | None = None) -> None:
+        super().__init__(
+            schema,
+            graphql_ide="graphiql" if ide else None,
+            subscription_protocols=(GRAPHQL_TRANSPORT_WS_PROTOCOL,),
+            connection_init_wait_timeout=INIT_TIMEOUT,
+        )
+        self._runtime = runtime
+        self._ide = ide
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            answer = await self._answer(Request(scope, receive))
+            await answer(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
+
+    async def _answer(self, request: Request) -> Response:
+        try:
+            return await self.run(request)
+        except Unauthenticated as error:
+            return _refusal(401, error.code, error.message, {"WWW-Authenticate": "Bearer"})
+        except HTTPException as error:
+            return _refusal(error.status_code, BAD_REQUEST, error.reason)
+
+    async def get_context(self, request: Request | WebSocket, response: Any) -> Context:  # noqa: ARG002
+        """Who asks, by the Authorization header; of a WebSocket, `connection_init` tells it later."""
+        return Context(self._runtime, self._bearer(request) if isinstance(request, Request) else None)
+
+    async def on_ws_connect(self, context: Context) -> UnsetType | dict[str, object] | None:
+        """Take the token of `connection_init`: `Authorization` (with or without Bearer) or `token`."""
+        given = context.connection_params.get("Authorization") or context.connection_params.get("token")
+        try:
+            context.authenticate(_without_scheme(given) if isinstance(given, str) else "")
+        except Unauthenticated as error:
+            raise ConnectionRejectionError from error
+        nothing_to_say: UnsetType = UNSET
+        return nothing_to_say
+
+    async def render_graphql_ide(self, request: Request) -> Response:  # noqa: ARG002
+        assert self._ide is not None
+        return self._ide
+
+    def encode_json(self, data: object) -> str:
+        return encode(data)
+
+    def decode_json(self, data: str | bytes) -> object:
+        return decode(data)
+
+    def parse_json(self, data: str | bytes) -> Any:
+        """The JSON of a body or of a query parameter; whatever is wrong with it is the client's fault."""
+        try:
+            value = self.decode_json(data)
+        except BadJson as error:
+            raise HTTPException(400, f"this is not JSON that can be read: {error}") from error
+        if isinstance(data, bytes) and not isinstance(value, dict | list):
+            raise HTTPException(400, "the body must be a JSON object with the operation in 'query'")
+        return value
+
+    async def parse_http_body(
+        self, request: AsyncHTTPRequestAdapter
+    ) -> GraphQLRequestData | list[GraphQLRequestData]:
+        parsed = await super().parse_http_body(request)
+        if isinstance(parsed, GraphQLRequestData) and not isinstance(parsed.operation_name, str | None):
+            raise HTTPException(400, "operationName must be a string or null")
+        return parsed
+
+    async def execute_single(self, *args: Any, **options: Any) -> ExecutionResult:
+        try:
+            return await super().execute_single(*args, **options)
+        except HTTPException as refused:
+            cause = refused.__cause__
+            if isinstance(cause, InvalidOperationTypeError) and cause.operation_type is OperationType.SUBSCRIPTION:
+                raise HTTPException(
+                    400, "a subscription needs a WebSocket: connect with the subprotocol graphql-transport-ws"
+                ) from cause
+            raise
+
+    def _bearer(self, request: Request) -> Principal | None:
+        header = request.headers.get("authorization")
+        if header is None:
+            return None
+        scheme, _, token = header.partition(" ")
+        if scheme.lower() != "bearer":
+            raise Unauthenticated("the Authorization header must be 'Bearer <JWT>'")
+        return self._runtime.tokens.verify(token.strip())
+
+
+def _without_scheme(given: str) -> str:
+    scheme, _, token = given.strip().partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else given.strip()
+
+
+def _refusal(status: int, code: str, message: str, headers: dict[str, str] | None = None) -> Response:
+    """An answer to what could not even be executed."""
+    return JSONResponse({"errors": [{"message": message, "extensions": {"code": code}}]}, status, headers)
