@@ -1,0 +1,1 @@
+"""Where Taskyard is composed: the ASGI app and the command line."""

@@ -1,0 +1,22 @@
+"""The docs say what is so."""
+
+import re
+from pathlib import Path
+
+from taskyard.settings import Settings
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_table_of_settings_is_complete() -> None:
+    text = (ROOT / "docs/operations.md").read_text()
+    rows = dict(re.findall(r"^\| `([A-Z_]+)` \| ([^|]*) \| [^|]+ \|$", text.split("## Settings")[1], re.MULTILINE))
+    assert {name: default.strip() for name, default in rows.items()} == {
+        field.alias: "" if field.default is None else str(field.default) for field in Settings.model_fields.values()
+    }
+
+
+def test_every_link_leads_somewhere() -> None:
+    for page in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
+        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
