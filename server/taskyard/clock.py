@@ -1,8 +1,11 @@
 """Time comes in as an argument, so that a test can own it."""
 
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
 
 
 class Clock(Protocol):
@@ -29,9 +32,9 @@ class SystemClock:
 
 def to_millis(moment: datetime) -> int:
     """Whole milliseconds since 1970, rounded down."""
-    return int(moment.timestamp() * 1000)
+    return (moment - _EPOCH) // _MILLISECOND
 
 
 def from_millis(millis: int) -> datetime:
     """The aware UTC time of `to_millis`."""
-    return datetime.fromtimestamp(millis / 1000, UTC)
+    return _EPOCH + millis * _MILLISECOND

@@ -32,7 +32,10 @@ class Forbidden(TaskyardError):
 
 
 class NotFound(TaskyardError):
-    """It does not exist, or belongs to another instance: the two are never told apart."""
+    """It does not exist, or belongs to another instance: the two are never told apart.
+
+    One thing is told: whoever chooses an id learns whether any instance has it (docs/decisions/0005).
+    """
 
     code = "NOT_FOUND"
 
@@ -55,7 +58,7 @@ class IllegalTransition(TaskyardError):
 
 
 class LeaseLost(TaskyardError):
-    """The claim under which this was written is no longer the task's own; nothing was written."""
+    """The claim under which this was to be written is no longer the task's own: it was thrown away."""
 
     code = "LEASE_LOST"
 

@@ -5,6 +5,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from taskyard.errors import Forbidden, Unauthenticated
+from taskyard.names import check_name
 
 #: In a token's list of instances: all of them.
 EVERY_INSTANCE = "*"
@@ -55,6 +56,7 @@ class Principal:
     def instance_for(self, wanted: str | None) -> str:
         """The instance that a new task goes to: the one named, or the token's own if it has only one."""
         if wanted is not None:
+            check_name(wanted, "instanceId")
             if not self.scope.allows(wanted):
                 raise Forbidden(f"this token gives no access to the instance {wanted!r}", path=["instanceId"])
             return wanted

@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeAlias, TypeVar, get_type_hints
 from pydantic import TypeAdapter
 
 from taskyard.retry import Backoff
-from taskyard.task import Json, LogLevel, StepStatus, TaskTypeSpec
+from taskyard.task import MAX_RETRIES, MAX_TIMEOUT, MIN_TIMEOUT, Json, LogLevel, StepStatus, TaskTypeSpec
 
 _MARK = "__taskyard_processor__"
 
@@ -126,16 +126,24 @@ def processor(
                 f"the processor {name!r} must be an async function; for blocking work await asyncio.to_thread(...)"
             )
         hints = get_type_hints(function, include_extras=True)
-        first = next(iter(inspect.signature(function).parameters), None)
-        if first is None:
-            raise TypeError(f"the processor {name!r} must take an input and a context: (input, ctx)")
+        signature = inspect.signature(function)
+        try:
+            signature.bind("input", "ctx")
+        except TypeError as error:
+            raise TypeError(f"the processor {name!r} must take an input and a context: (input, ctx)") from error
+        first = next(iter(signature.parameters))
+        limit = timedelta(seconds=timeout) if isinstance(timeout, int | float) else timeout
+        if limit is not None and not MIN_TIMEOUT <= limit <= MAX_TIMEOUT:
+            raise ValueError(f"the time-out of the processor {name!r} must lie between 1 ms and 7 days")
+        if max_retries is not None and not 0 <= max_retries <= MAX_RETRIES:
+            raise ValueError(f"the retries of the processor {name!r} must lie between 0 and {MAX_RETRIES}")
         found = Processor(
             name=name,
             run=function,
             input_type=TypeAdapter(hints.get(first, Any)),
             output_type=TypeAdapter(hints.get("return", Any)),
             description=inspect.getdoc(function) or "",
-            timeout=timedelta(seconds=timeout) if isinstance(timeout, int | float) else timeout,
+            timeout=limit,
             max_retries=max_retries,
             capabilities=tuple(capabilities),
             backoff=backoff,

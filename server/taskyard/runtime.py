@@ -94,6 +94,7 @@ async def open_embedded(
         writer=database.writer,
         registry=registry,
         queue=queue,
+        bus=bus,
         catalog=catalog,
         submission=submission,
         agents=AgentBook(registry, strict=settings.strict_agents),

@@ -12,7 +12,11 @@ from taskyard.lifecycle import TaskStatus
 Json: TypeAlias = Any
 
 DEFAULT_QUEUE = "default"
+#: What the actor of a worker's writes begins with; its id follows.
+WORKER_ACTOR = "worker:"
 MIN_PRIORITY, MAX_PRIORITY = 1, 10
+MIN_TIMEOUT, MAX_TIMEOUT = timedelta(milliseconds=1), timedelta(days=7)
+MAX_RETRIES = 100
 
 
 class Priority(IntEnum):

@@ -3,7 +3,7 @@
 import asyncio
 import socket
 from collections.abc import Callable, Sequence
-from contextlib import aclosing, closing
+from contextlib import AsyncExitStack, aclosing, closing
 from datetime import timedelta
 
 from taskyard.errors import StartupError
@@ -11,6 +11,7 @@ from taskyard.principal import DEFAULT_INSTANCE, Role
 from taskyard.runtime import Runtime, open_embedded
 from taskyard.settings import Settings
 from taskyard_web.app import build_app
+from taskyard_web.ending import bounded_end
 from taskyard_web.first_task import curl_line
 from taskyard_web.server import Server, bind, stop_signal
 from taskyard_workers.janitor import Janitor
@@ -26,6 +27,11 @@ Say = Callable[[str], None]
 
 async def run_dev(settings: Settings, imports: Sequence[str], say: Say) -> None:
     """Web, worker and janitor until a signal comes. Raises `StartupError` if it cannot start."""
+    async with bounded_end():
+        await _dev(settings, imports, say)
+
+
+async def _dev(settings: Settings, imports: Sequence[str], say: Say) -> None:
     with closing(bind(settings.host, settings.port)) as listener:
         processors = load_processors(imports, demo=settings.demo_processors)
         runtime = await open_embedded(settings)
@@ -71,11 +77,12 @@ async def _run(
         say("stopping: running tasks have a moment to end (press Ctrl-C again to stop at once)")
     finally:
         stopped.cancel()
-        await janitor.stop()
-        if worker is not None:
-            await worker.stop()
-        await runtime.hub.stop()
-        await server.stop()
+        async with AsyncExitStack() as stopping:
+            stopping.push_async_callback(server.stop)
+            stopping.push_async_callback(runtime.hub.stop)
+            if worker is not None:
+                stopping.push_async_callback(worker.stop)
+            stopping.push_async_callback(janitor.stop)
 
 
 def _serve_greeting(runtime: Runtime, address: str) -> str:

@@ -513,3 +513,23 @@ async def test_a_new_process_finds_the_line_as_it_was(
         assert await again.drain() == ["paused"]
     finally:
         await again.core.aclose()
+
+
+# -- what leaves the line by other ways -------------------------------------------------------------
+
+
+async def test_what_was_taken_away_is_not_shown(line: Line) -> None:
+    await line.put(*names("gone", 30), priority=9)
+    await line.put(*names("kept", 5))
+    for name in names("gone", 30):
+        await line.core.tasks.cancel(ROOT, name)
+    assert await line.peek(5) == names("kept", 5)
+    assert await line.claim(5) == names("kept", 5)
+    assert line.offered == [line.offered[0]], "nothing stale was offered"
+
+
+async def test_discarding_what_is_not_there_is_no_error(line: Line) -> None:
+    await line.put("a")
+    (entry,) = await line.queue.peek(Want(limit=1))
+    await line.queue.discard([replace(entry, task_id="nobody"), replace(entry, generation=0)])
+    assert await line.drain() == ["a"]

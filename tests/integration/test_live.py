@@ -244,3 +244,34 @@ async def test_figures_without_a_change(runtime: Runtime, user: Principal, monke
     await task_in(runtime, user, S.PROCESSING)
     async with aclosing(runtime.live.queue_changes(user)) as stream:
         assert [status.processing_tasks for status in await take(stream, 3)] == [1, 1, 1]
+
+
+async def test_those_who_watch_the_same_share_one_reading(
+    runtime: Runtime, user: Principal, admin: Principal, stranger: Principal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "FIGURES_AFTER_CHANGE", 0.05)
+    readings: list[str] = []
+    real = runtime.figures.queue_status
+
+    async def counted(principal: Principal, *wanted: Any) -> QueueStatus:
+        readings.append(principal.subject)
+        return await real(principal, *wanted)
+
+    monkeypatch.setattr(type(runtime.figures), "queue_status", lambda _, *arguments: counted(*arguments))
+    streams = [runtime.live.queue_changes(principal) for principal in (user, admin, user, stranger)]
+    try:
+        for stream in streams:
+            await take(stream, 1)
+        waiting = [asyncio.ensure_future(anext(stream)) for stream in streams[:3]]
+        await asyncio.sleep(0)
+        readings.clear()
+        await submit(runtime, user)
+        async with asyncio.timeout(PATIENCE):
+            figures = await asyncio.gather(*waiting)
+        assert [one.queued_tasks for one in figures] == [1, 1, 1]
+        assert len(readings) == 1
+        await take(streams[3], 1)
+        assert readings[1:] == ["user-2"], "another instance is another reading"
+    finally:
+        for stream in streams:
+            await stream.aclose()

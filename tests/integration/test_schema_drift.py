@@ -17,7 +17,7 @@ from tools.make_schema import ROOT, SCHEMA, pending_changes, run_prisma
 from taskyard.lifecycle import TaskStatus
 from taskyard.store import migrate
 from taskyard.store.database import writing_engine
-from taskyard.store.indexes import DUE, ENDED, HAS_DEADLINE, HELD, LEASED, READY, metadata
+from taskyard.store.indexes import AT_AN_END, DUE, HAS_DEADLINE, HAS_HOLDER, LEASED, READY, metadata
 from taskyard.store.migrate import SchemaState, current_revision, head_revision, schema_state, upgrade
 from taskyard.store.tables import agents, counters, instances, task_status, tasks
 
@@ -150,8 +150,8 @@ def test_every_table_compiles_for_postgresql(table: Table) -> None:
         (DUE & (tasks.c.run_at <= text("5")), (tasks.c.run_at,), "due"),
         (LEASED & (tasks.c.lease_until <= text("5")), (tasks.c.lease_until,), "lease"),
         (HAS_DEADLINE & (tasks.c.deadline_at <= text("5")), (tasks.c.deadline_at,), "deadline"),
-        (ENDED & (tasks.c.completed_at <= text("5")), (tasks.c.completed_at,), "finished"),
-        (HELD & (tasks.c.holder == "w"), (), "holder"),
+        (AT_AN_END & (tasks.c.completed_at <= text("5")), (tasks.c.completed_at,), "finished"),
+        (HAS_HOLDER & (tasks.c.holder == "w"), (), "holder"),
     ],
 )
 def test_a_query_that_says_the_condition_uses_the_partial_index(

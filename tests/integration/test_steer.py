@@ -76,7 +76,13 @@ async def test_a_cancelled_run_writes_nothing_more(runtime: Runtime, user: Princ
     ):
         with pytest.raises(LeaseLost):
             await late
-    assert await stored(runtime, made.id) == cancelled
+    after = await stored(runtime, made.id)
+    assert after == replace(cancelled, version=after.version, updated_at=after.updated_at)
+    told = [event.detail for event in await runtime.tasks.events(user, made.id, cancelled.version)]
+    assert [detail and detail["message"] for detail in told] == [
+        f"attempt 1 ended as {status} after it had lost the claim; that was thrown away"
+        for status in ("COMPLETED", "RETRYING")
+    ]
 
 
 # -- retry ------------------------------------------------------------------------------------
@@ -217,19 +223,22 @@ async def test_one_of_many_starters_gets_it(runtime: Runtime, user: Principal) -
     assert (await stored(runtime, task.id)).attempt == 1
 
 
-async def test_another_may_not_end_it_without_naming_the_attempt(
-    runtime: Runtime, user: Principal, agent: Principal
+async def test_another_may_not_end_it_but_an_administrator_who_names_the_attempt(
+    runtime: Runtime, user: Principal, agent: Principal, admin: Principal
 ) -> None:
     task = await task_in(runtime, agent, S.PROCESSING)
     for call in (
         runtime.claims.complete_by_hand(user, task.id, {}, NOTHING),
+        runtime.claims.complete_by_hand(user, task.id, {}, NOTHING, attempt=1),
         runtime.claims.fail_by_hand(user, task.id, "no"),
+        runtime.claims.fail_by_hand(user, task.id, "no", attempt=1, retry=True),
+        runtime.claims.complete_by_hand(admin, task.id, {}, NOTHING),
     ):
         with pytest.raises(LeaseLost) as caught:
             await call
         assert caught.value.code == "LEASE_LOST"
     assert await stored(runtime, task.id) == task
-    done = await runtime.claims.complete_by_hand(user, task.id, {}, NOTHING, attempt=1)
+    done = await runtime.claims.complete_by_hand(admin, task.id, {}, NOTHING, attempt=1)
     assert done.status is S.COMPLETED
 
 
@@ -246,7 +255,8 @@ async def test_another_attempt_is_refused(runtime: Runtime, agent: Principal, at
     ):
         with pytest.raises(LeaseLost):
             await call
-    assert await stored(runtime, task.id) == before
+    after = await stored(runtime, task.id)
+    assert after == replace(before, version=before.version + 3), "only the log tells of it"
 
 
 async def test_ending_the_same_attempt_again_is_a_success(runtime: Runtime, agent: Principal) -> None:
@@ -279,13 +289,14 @@ async def test_a_late_end_after_the_lease_ran_out_is_refused(
     for attempt in (None, 1):
         with pytest.raises((LeaseLost, IllegalTransition)):
             await runtime.claims.complete_by_hand(agent, made.id, {"late": True}, NOTHING, attempt=attempt)
+    await runtime.tasks.retry(user, made.id)
     await runtime.claims.start(user, made.id)
     for attempt in (None, 1):
         with pytest.raises(LeaseLost):
             await runtime.claims.complete_by_hand(agent, made.id, {"late": True}, NOTHING, attempt=attempt)
     done = await runtime.claims.complete_by_hand(user, made.id, {"in": "time"}, NOTHING)
     assert done.payload is not None
-    assert (done.attempt, done.lost_count, done.payload.output) == (2, 1, {"in": "time"})
+    assert (done.attempt, done.lost_count, done.payload.output) == (2, 0, {"in": "time"})
 
 
 @pytest.mark.parametrize(
@@ -601,3 +612,11 @@ async def test_a_run_is_fenced_by_its_attempt(runtime: Runtime, user: Principal,
             await late
     await runtime.claims.complete(new, {"by": 2}, NOTHING)
     assert (await stored(runtime, made.id)).attempt == 2
+
+
+@pytest.mark.parametrize("queue", ["", "no name", "nul\0", "q" * 101])
+async def test_only_what_can_be_a_queue_is_paused(runtime: Runtime, admin: Principal, queue: str) -> None:
+    with pytest.raises(InvalidInput) as caught:
+        await runtime.tasks.set_paused(admin, queue, True, None)
+    assert caught.value.path == ["queue"]
+    assert await runtime.registry.paused() == frozenset()

@@ -140,7 +140,7 @@ async def test_a_bad_item_fails_by_itself(group: GroupCommit[Any, str], flushes:
     results = await asyncio.gather(*(group.write(n) for n in range(5)), return_exceptions=True)
     assert [str(result) for result in results] == ["done 0", "bad 1", "done 2", "bad 3", "done 4"]
     assert results[1] is flushes.bad[1]
-    assert flushes.batches == [[0, 1, 2, 3, 4], [0], [1], [2], [3], [4]]
+    assert flushes.batches == [[0, 1, 2, 3, 4], [0, 1], [0], [1], [2, 3, 4], [2], [3, 4], [3], [4]]
 
 
 async def test_a_bad_item_alone_is_not_tried_twice(group: GroupCommit[Any, str], flushes: Flushes) -> None:
@@ -168,8 +168,7 @@ async def test_write_all_tries_everything_and_raises_the_first_failure(
     flushes.bad = {2: ValueError("two"), 6: ValueError("six")}
     with pytest.raises(ValueError, match="two"):
         await group.write_all(range(7))
-    tried = [batch for batch in flushes.batches if len(batch) == 1]
-    assert tried == [[0], [1], [2], [3], [4], [5], [6]]
+    assert flushes.batches == [[0, 1, 2, 3, 4], [0, 1], [2, 3, 4], [2], [3, 4], [5, 6], [5], [6]]
 
 
 async def test_write_all_keeps_the_order(group: GroupCommit[Any, str], flushes: Flushes) -> None:

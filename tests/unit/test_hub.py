@@ -349,3 +349,29 @@ async def test_what_the_bus_lost_comes_from_the_store(runtime: Runtime, user: Pr
         assert [(event.seq, event.task_id) for event in events] == list(enumerate(ids, start=3))
         assert await runtime.reader.events_after(2, 100) == events
     await hub.stop()
+
+
+# -- bounds ---------------------------------------------------------------------------------------
+
+
+async def test_what_is_kept_while_an_event_is_missing_is_bounded(
+    bus: MemoryBus, log: Log, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub_module, "HELD", 5)
+    log.faults = [OSError("the log is away")]
+    with hub.subscribe(everything) as subscription:
+        new = log.append(20)
+        await bus.publish(new[1:])
+        assert len(hub._held) == 5
+        assert await read(subscription, 20) == list(range(1, 21)), "the log has them all"
+
+
+async def test_a_message_without_events_makes_it_look_into_the_log(
+    bus: MemoryBus, log: Log, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub_module, "TICK", PATIENCE * 2)
+    with hub.subscribe(everything) as subscription:
+        await bus.publish([])  # ends the wait that has begun with the tick as it was
+        log.append(2)
+        await bus.publish([])
+        assert await read(subscription, 2) == [1, 2]

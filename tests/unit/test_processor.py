@@ -120,6 +120,22 @@ def test_a_function_without_an_input_is_refused() -> None:
         processor("empty")(empty)
 
 
+def test_a_function_without_a_context_is_refused() -> None:
+    async def alone(value: Any) -> None: ...
+
+    with pytest.raises(TypeError, match=r"'alone' must take an input and a context: \(input, ctx\)"):
+        processor("alone")(alone)
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [{"timeout": 0}, {"timeout": timedelta(days=8)}, {"max_retries": -1}, {"max_retries": 3_000_000_000}],
+)
+def test_limits_that_no_task_may_have_are_refused(limits: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="'bounded' must lie between"):
+        processor("bounded", **limits)(anything)
+
+
 @pytest.mark.parametrize("candidate", [None, 5, "text", print, Page, object()])
 def test_what_is_not_marked_is_no_processor(candidate: object) -> None:
     assert marked(candidate) is None

@@ -4,8 +4,10 @@ import asyncio
 import logging
 from typing import Any
 
+from pydantic import ValidationError
+
 from taskyard.clock import Clock
-from taskyard.errors import LeaseLost, TaskyardError
+from taskyard.errors import LeaseLost, TaskyardError, Unavailable
 from taskyard.processor import PermanentError, Processor
 from taskyard.service.claims import ClaimService, Run
 from taskyard.task import ErrorCode, Task
@@ -45,7 +47,7 @@ class Attempt:
         try:
             value = self.processor.input_type.validate_python(self._input())
         except Exception as error:  # noqa: BLE001 - whatever a user's type raises, the input is not of it
-            return Failed(ErrorCode.INVALID_INPUT, str(error), retry=False, processing_ms=0)
+            return Failed(ErrorCode.INVALID_INPUT, _faults(error), retry=False, processing_ms=0)
         work = asyncio.ensure_future(self._process(value))
         stop = asyncio.create_task(self._stop.wait())
         try:
@@ -58,7 +60,8 @@ class Attempt:
             if not work.done():
                 work.cancel()
         elapsed = round((self._clock.monotonic() - started) * 1000)
-        if self._reason is not None:
+        finished = work.done() and not work.cancelled() and work.exception() is None
+        if self._reason is Reason.LOST or (self._reason is not None and not finished):
             return Interrupted(self._reason)
         if timed_out:
             message = f"it ran longer than its time-out of {self._timeout:g} s"
@@ -68,8 +71,8 @@ class Attempt:
     async def _process(self, value: Any) -> Any:
         try:
             return await self.processor.run(value, self._context)
-        except SystemExit as error:
-            # asyncio would end the whole process.
+        except (SystemExit, KeyboardInterrupt) as error:
+            # asyncio would end the whole process; a Ctrl-C of the user's comes as a signal and not here.
             raise RuntimeError(f"the processor called for the process to end: {error!r}") from error
 
     def _input(self) -> Any:
@@ -93,16 +96,28 @@ class Attempt:
             result = work.result()
         except LeaseLost:
             return Interrupted(Reason.LOST)
+        except Unavailable:
+            return Interrupted(Reason.UNAVAILABLE)
         except PermanentError as error:
             return Failed(error.code, str(error), retry=False, processing_ms=elapsed)
         except BaseException as error:
             # Of the processor, whatever it is: nothing is awaited here.
-            logger.info("task %s failed in its processor", self.task.id, exc_info=error)
+            logger.warning("task %s failed in the processor %s", self.task.id, self.processor.name, exc_info=error)
             code = error.code if isinstance(error, TaskyardError) else ErrorCode.PROCESSOR_ERROR
             return Failed(code, f"{type(error).__name__}: {error}", retry=True, processing_ms=elapsed)
         try:
             checked = self.processor.output_type.validate_python(result)
             output = self.processor.output_type.dump_python(checked, mode="json")
         except Exception as error:  # noqa: BLE001 - whatever a user's type raises, the output is not of it
-            return Failed(ErrorCode.INVALID_OUTPUT, str(error), retry=False, processing_ms=elapsed)
+            return Failed(ErrorCode.INVALID_OUTPUT, _faults(error), retry=False, processing_ms=elapsed)
         return Completed(output, self._context.metrics(elapsed))
+
+
+def _faults(error: Exception) -> str:
+    """What is wrong with a value, place by place."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    return "; ".join(
+        f"{'.'.join(map(str, fault['loc'])) or 'the value'}: {fault['msg']}"
+        for fault in error.errors(include_url=False, include_context=False, include_input=False)
+    )

@@ -33,7 +33,8 @@ class RunContext:
 
     @property
     def idempotency_key(self) -> str:
-        return self._task.idempotency_key or self._task.id
+        # Not the submitter's own key, which is unique only inside an instance and only until a clean-up.
+        return self._task.id
 
     async def progress(self, percent: float, step: str | None = None) -> None:
         await self._claims.progress(self._run, percent, step)

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 
 from taskyard.clock import Clock
 from taskyard.lifecycle import TaskStatus
@@ -19,7 +20,7 @@ logger = logging.getLogger(__name__)
 class Executor:
     """Runs claimed tasks, up to `slots` at once. `default` does the types that nobody declared.
 
-    `freed` is called whenever a slot becomes free. `task_timeout` is seconds.
+    `freed` is called whenever a slot becomes free.
     """
 
     def __init__(
@@ -32,7 +33,6 @@ class Executor:
         claims: ClaimService,
         settler: Settler,
         clock: Clock,
-        task_timeout: float,
         freed: Callable[[], None],
     ) -> None:
         self._slots = slots
@@ -42,7 +42,6 @@ class Executor:
         self._claims = claims
         self._settler = settler
         self._clock = clock
-        self._task_timeout = task_timeout
         self._freed = freed
         self._running: dict[tuple[str, int], tuple[Attempt, asyncio.Task[None]]] = {}
         self.completed = 0
@@ -52,21 +51,26 @@ class Executor:
     def free(self) -> int:
         return self._slots - len(self._running)
 
+    def timeout_of(self, task_type: str) -> timedelta | None:
+        """The longest run that the processor of this type declares."""
+        return self._processor(task_type).timeout
+
     def running(self) -> frozenset[tuple[str, int]]:
         """Task id and attempt of what is running."""
         return frozenset(self._running)
 
     def start(self, task: Task) -> None:
         """Run a claimed task in a free slot."""
-        processor = self._processors.get(task.task_type) or self._default
-        assert processor is not None, "a worker claims only types that it can run"
+        processor = self._processor(task.task_type)
+        assert task.deadline_at is not None
+        assert task.started_at is not None
         attempt = Attempt(
             task,
             Run(task.id, task.attempt, self._actor),
             processor,
             self._claims,
             self._clock,
-            self._timeout(task, processor),
+            (task.deadline_at - task.started_at).total_seconds(),
         )
         runner = asyncio.create_task(self._run(attempt), name=f"task {task.id}")
         self._running[task.id, task.attempt] = attempt, runner
@@ -100,7 +104,7 @@ class Executor:
             del self._running[attempt.task.id, attempt.run.attempt]
             self._freed()
 
-    def _timeout(self, task: Task, processor: Processor) -> float:
-        if task.timeout_ms is not None:
-            return task.timeout_ms / 1000
-        return processor.timeout.total_seconds() if processor.timeout else self._task_timeout
+    def _processor(self, task_type: str) -> Processor:
+        found = self._processors.get(task_type) or self._default
+        assert found is not None, "a worker claims only types that it can run"
+        return found

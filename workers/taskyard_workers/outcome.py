@@ -14,6 +14,8 @@ class Reason(StrEnum):
     LOST = "LOST"
     #: The worker stops: the task goes back in its place.
     SHUTDOWN = "SHUTDOWN"
+    #: The store did not take what the run told: the task goes back in its place, and no retry is spent.
+    UNAVAILABLE = "UNAVAILABLE"
 
 
 @dataclass(frozen=True, slots=True)

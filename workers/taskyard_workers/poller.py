@@ -30,7 +30,7 @@ class Poller:
     async def poll(self) -> None:
         while not self.closed and (free := self._executor.free) > 0:
             want = Want(limit=free, queues=self._queues, task_types=self._task_types, scope=EVERYTHING)
-            claimed = await self._claims.claim(self._worker_id, want)
+            claimed = await self._claims.claim(self._worker_id, want, self._executor.timeout_of)
             for task in claimed:
                 self._executor.start(task)
             if not claimed:

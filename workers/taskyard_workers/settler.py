@@ -60,7 +60,7 @@ class Settler:
                     backoff=attempt.processor.backoff,
                     processing_ms=processing_ms,
                 )
-            case Interrupted(Reason.SHUTDOWN):
+            case Interrupted(Reason.SHUTDOWN | Reason.UNAVAILABLE):
                 await self._claims.release(attempt.run)
                 return TaskStatus.QUEUED
             case Interrupted():

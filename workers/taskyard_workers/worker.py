@@ -1,21 +1,24 @@
 """A worker: poller, executor, settler and heartbeat put together."""
 
+import logging
 import os
 import secrets
 import socket
 from collections.abc import Callable, Mapping, Sequence
 
-from taskyard.errors import StartupError
+from taskyard.errors import StartupError, TaskyardError
 from taskyard.lifecycle import HELD, TaskStatus
 from taskyard.processor import Processor
 from taskyard.runtime import Runtime
-from taskyard.task import Event, EventKind
+from taskyard.task import WORKER_ACTOR, Event, EventKind
 from taskyard_workers.executor import Executor
 from taskyard_workers.heartbeat import Heartbeat
 from taskyard_workers.looper import Looper
 from taskyard_workers.outcome import Reason
 from taskyard_workers.poller import Poller
 from taskyard_workers.settler import Settler
+
+logger = logging.getLogger(__name__)
 
 
 class Worker:
@@ -40,13 +43,12 @@ class Worker:
         self._types = None if default else sorted(processors)
         self._executor = Executor(
             slots=self._concurrency,
-            actor=f"worker:{self.id}",
+            actor=WORKER_ACTOR + self.id,
             processors=processors,
             default=default,
             claims=runtime.claims,
             settler=Settler(runtime.claims, settings.lease),
             clock=runtime.clock,
-            task_timeout=settings.task_timeout,
             freed=self._wake,
         )
         self._poller = Poller(
@@ -59,13 +61,15 @@ class Worker:
         heartbeat = Heartbeat(self.id, runtime.claims, self._executor, self._tell)
         self._polling = Looper("poller", settings.poll, self._poller.poll)
         self._beating = Looper("heartbeat", settings.heartbeat, heartbeat.beat)
-        self._status = "ALIVE"
+        self._status = "STOPPED"
         self._stop_listening: Callable[[], None] | None = None
 
     async def start(self) -> None:
         """Declare the types, then begin to claim."""
         if self._stop_listening is not None:
             return
+        self._status = "ALIVE"
+        self._poller.closed = False
         await self._runtime.registry.declare([found.declared() for found in self._processors.values()])
         await self._tell()
         self._runtime.catalog.expire()
@@ -85,13 +89,22 @@ class Worker:
         self._stop_listening()
         self._stop_listening = None
         self._status = "STOPPED"
-        await self._tell()
+        try:
+            await self._tell()
+        except TaskyardError:
+            # Its heartbeat ends: the others find out.
+            logger.warning("the worker could not tell that it stopped", exc_info=True)
 
     def _wake(self) -> None:
         self._polling.wake()
 
     def _heard(self, events: Sequence[Event]) -> None:
-        """Wake up for new work, and stop what was cancelled or taken away."""
+        """Wake up for new work, and stop what was cancelled or taken away.
+
+        No events at all mean that there is something to look at.
+        """
+        if not events:
+            self._polling.wake()
         for event in events:
             if event.kind is not EventKind.STATUS:
                 continue

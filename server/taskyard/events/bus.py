@@ -8,7 +8,8 @@ from taskyard.task import Event
 
 logger = logging.getLogger(__name__)
 
-#: Called with events in the order of their commit. It must not block.
+#: Called with events in the order of their commit, or with none: then something was committed, or changed, that
+#: the bus cannot tell, and is worth a look. It must not block.
 Listener = Callable[[Sequence[Event]], None]
 
 

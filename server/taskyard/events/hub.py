@@ -17,6 +17,8 @@ GRACE = 0.002
 #: How often the table is looked at, whatever was heard, in seconds.
 TICK = 0.25
 FILL = 500
+#: Events that are kept while one before them is missing; the table has those beyond.
+HELD = 10_000
 #: Events that a subscriber may have waiting before it is cut off.
 BUFFER = 10_000
 _STOPPING = "the service is stopping"
@@ -128,9 +130,9 @@ class Hub:
             if event.seq == self._head + 1:
                 self._deliver(event)
                 self._drain()
-            elif event.seq > self._head:
+            elif event.seq > self._head and len(self._held) < HELD:
                 self._held[event.seq] = event
-        if self._held:
+        if self._held or not events:
             self._hole.set()
 
     def _deliver(self, event: Event) -> None:

@@ -25,11 +25,16 @@ class TaskQueue(Protocol):
         """Put entries in line; one of a known task replaces that task's older generation."""
         ...
 
+    async def discard(self, entries: Sequence[Entry]) -> None:
+        """Take entries out of line whose tasks are no longer ready; those that are not there are no error."""
+        ...
+
     async def claim(self, want: Want, commit: Commit[T]) -> list[T]:
         """Take up to `want.limit` entries, best first, and give what `commit` made of them.
 
         Entries that `commit` does not confirm are stale and leave the line. No entry is offered to two
-        claimers at once. If `commit` raises, its entries stay in line.
+        claimers at once. If `commit` raises, its entries stay in line, and the error is raised unless an
+        earlier commit of this claim has given something already.
         """
         ...
 

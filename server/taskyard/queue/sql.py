@@ -47,6 +47,9 @@ class SqlQueue:
     async def add(self, entries: Sequence[Entry]) -> None:
         """Nothing to do: the row is the entry."""
 
+    async def discard(self, entries: Sequence[Entry]) -> None:
+        """Nothing to do: the row says that it is not ready."""
+
     async def set_paused(self, instance_id: str, queue: str, paused: bool) -> None:
         """Nothing to do: the queue's row says it."""
 
@@ -61,7 +64,12 @@ class SqlQueue:
                 if not entries:
                     break
                 offered.update(entries)
-                got = await commit(entries)
+                try:
+                    got = await commit(entries)
+                except Exception:
+                    if claimed:
+                        break
+                    raise
                 claimed += got
                 self._claimed += len(got)
         return claimed

@@ -7,7 +7,7 @@ from taskyard.events.bus import Bus
 from taskyard.lifecycle import TaskStatus
 from taskyard.queue.base import TaskQueue
 from taskyard.queue.entry import Entry
-from taskyard.task import Event, EventKind
+from taskyard.task import WORKER_ACTOR, Event, EventKind
 
 logger = logging.getLogger(__name__)
 
@@ -26,15 +26,25 @@ class Announcer:
         self._queue = queue
 
     async def __call__(self, events: Sequence[Event]) -> None:
-        entries = [
-            Entry.of(event) for event in events if event.kind in _ENTERING and event.status is TaskStatus.QUEUED
-        ]
+        ready, left = [], []
+        for event in events:
+            if event.kind in _ENTERING and event.status is TaskStatus.QUEUED:
+                ready.append(Entry.of(event))
+            elif event.kind is EventKind.STATUS and _may_be_in_line(event):
+                left.append(Entry.of(event))
         try:
-            if entries and self._queue is not None:
-                await self._queue.add(entries)
+            if ready and self._queue is not None:
+                await self._queue.add(ready)
+            if left and self._queue is not None:
+                await self._queue.discard(left)
         except Exception:
             logger.exception("ready tasks could not be put in the queue")
         try:
             await self._bus.publish(events)
         except Exception:
             logger.exception("events could not be published")
+
+
+def _may_be_in_line(event: Event) -> bool:
+    """Whether this took a ready task away other than through the queue, as the workers' claims do."""
+    return event.state["queue_seq"] is not None and not event.actor.startswith(WORKER_ACTOR)

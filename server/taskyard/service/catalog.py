@@ -27,6 +27,7 @@ class Catalog:
         self._clock = clock
         self._silence = timedelta(seconds=heartbeat * SILENT_BEATS)
         self._read_at: float | None = None
+        self._expired = 0
         self._reading = asyncio.Lock()
         self._specs: Mapping[str, TaskTypeSpec] = {}
         self._validators: dict[str, tuple[Mapping[str, object], jsonschema_rs.Validator]] = {}
@@ -48,6 +49,7 @@ class Catalog:
     def expire(self) -> None:
         """Read anew at the next question: something was changed here."""
         self._read_at = None
+        self._expired += 1
 
     async def check_input(self, task_type: str, value: Json) -> None:
         """Raise `InvalidInput`, with the path of the fault, if the type is known and refuses this input."""
@@ -97,7 +99,7 @@ class Catalog:
         async with self._reading:
             if self._is_fresh():
                 return
-            read_at = self._clock.monotonic()
+            read_at, expired = self._clock.monotonic(), self._expired
             specs = {spec.name: spec for spec in await self._registry.types()}
             # An unchanged declaration keeps its object, and so its validator.
             self._specs = {
@@ -105,7 +107,8 @@ class Catalog:
             }
             self._workers = await self._registry.workers(self._clock.now() - self._silence)
             self._paused = await self._registry.paused()
-            self._read_at = read_at
+            # What was changed while this was read is not in it, perhaps.
+            self._read_at = read_at if self._expired == expired else None
 
     def _is_fresh(self) -> bool:
         return self._read_at is not None and self._clock.monotonic() - self._read_at < FRESH

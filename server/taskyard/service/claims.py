@@ -4,6 +4,8 @@ The same for Taskyard's own workers and for remote agents. Every write of a run 
 one that comes too late changes nothing and raises `LeaseLost`.
 """
 
+import asyncio
+import logging
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,30 +13,33 @@ from datetime import timedelta
 from typing import Any
 
 from taskyard.clock import Clock
-from taskyard.errors import IllegalTransition, InvalidInput, LeaseLost
+from taskyard.errors import IllegalTransition, InvalidInput, LeaseLost, TaskyardError
 from taskyard.lifecycle import HELD, RUNNING, TaskStatus, sources
-from taskyard.principal import EVERYTHING, Principal
+from taskyard.principal import EVERYTHING, Principal, Role
 from taskyard.queue.base import TaskQueue
 from taskyard.queue.entry import Entry, Want
 from taskyard.queue.sql import SqlQueue
 from taskyard.retry import Backoff
 from taskyard.service.catalog import Catalog
-from taskyard.service.submission import check_json, check_text, storable
+from taskyard.service.submission import check_cost, check_json, check_text, storable
 from taskyard.service.tasks import TaskService
 from taskyard.store.listing import MAX_PAGE
 from taskyard.store.registry import Registry
 from taskyard.store.tasks import TaskReader
 from taskyard.store.writes import NOW, After, Change, DeadlineAfter, StepWrite, Writer, move
 from taskyard.task import (
+    WORKER_ACTOR,
     ErrorCode,
+    Event,
     EventKind,
     Json,
     LogLevel,
     Metrics,
-    Payload,
     StepStatus,
     Task,
 )
+
+logger = logging.getLogger(__name__)
 
 MAX_MESSAGE = 10_000
 MAX_CODE = 100
@@ -85,9 +90,19 @@ class ClaimService:
 
     # -- taking and keeping -------------------------------------------------------------------
 
-    async def claim(self, worker_id: str, want: Want) -> Sequence[Task]:
-        """Claim for a worker: PROCESSING at once, with the input."""
-        return await self._claim(self._queue, want, TaskStatus.PROCESSING, worker_id, f"worker:{worker_id}")
+    async def claim(
+        self, worker_id: str, want: Want, timeout_of: Callable[[str], timedelta | None] = lambda _: None
+    ) -> Sequence[Task]:
+        """Claim for a worker: PROCESSING at once, with the input.
+
+        `timeout_of` gives the longest run of a task type, for tasks that were given none when they were submitted.
+        """
+
+        def holding(entry: Entry) -> dict[str, Any]:
+            timeout = DeadlineAfter(timeout_of(entry.task_type) or self._task_timeout)
+            return _beginning() | _holding(worker_id, After(self._lease), timeout)
+
+        return await self._claim(self._queue, want, TaskStatus.PROCESSING, WORKER_ACTOR + worker_id, holding)
 
     async def dequeue(self, principal: Principal, want: Want) -> Sequence[Task]:
         """Claim for a remote agent what it may see: ASSIGNED to its subject until it starts.
@@ -96,8 +111,10 @@ class ClaimService:
         """
         want = replace(want, scope=principal.scope.narrowed(want.instance_id))
         _check_limit(want)
+        # What is only assigned has no deadline: its run has not begun, and the lease bounds it.
+        holding = {"holder": principal.subject, "lease_until": After(self._lease)}
         return await self._claim(
-            self._queue_for(want), want, TaskStatus.ASSIGNED, principal.subject, principal.subject
+            self._queue_for(want), want, TaskStatus.ASSIGNED, principal.subject, lambda _: holding
         )
 
     async def peek(self, principal: Principal, want: Want) -> Sequence[Task]:
@@ -120,21 +137,22 @@ class ClaimService:
         """
         if not running:
             return frozenset()
-        held = await self._registry.renew(
-            worker_id, [task_id for task_id, _ in running], self._clock.now() + self._lease
-        )
-        return held & frozenset(running)
+        return await self._registry.renew(worker_id, running, self._clock.now() + self._lease)
 
     async def start(self, principal: Principal, task_id: str) -> Task:
         """Begin a run by hand: claims a queued task for the caller, or begins one assigned to it.
 
-        The claim holds for the task's time-out.
+        The claim holds for the task's time-out, or else for that of its type.
         """
+        task_type = (await self._tasks.get(principal, task_id)).task_type
+        spec = await self._catalog.type_named(task_type)
+        timeout = DeadlineAfter((spec.timeout if spec else None) or self._task_timeout)
 
         def decide(task: Task) -> Change:
-            mine = task.status is TaskStatus.ASSIGNED and task.holder == principal.subject
+            held_here = task.holder == principal.subject
+            mine = task.status is TaskStatus.ASSIGNED and held_here
             if task.status is not TaskStatus.QUEUED and not mine:
-                why = "another holds it" if task.status in HELD else ""
+                why = "" if task.status not in HELD else "it has begun already" if held_here else "another holds it"
                 raise IllegalTransition(task.status, TaskStatus.PROCESSING, why)
             return move(
                 task.id,
@@ -143,7 +161,7 @@ class ClaimService:
                 statuses=frozenset({task.status}),
                 version=task.version,
                 raised=frozenset() if mine else frozenset({"attempt"}),
-                values=_beginning() | self._holding(principal.subject, DeadlineAfter(self._task_timeout)),
+                values=_beginning() | _holding(principal.subject, timeout, timeout),
             )
 
         return await self._tasks.change(principal, task_id, decide)
@@ -301,7 +319,22 @@ class ClaimService:
             raised=raised,
         )
         if await self._writer.write(change) is None and not await self._ended_so(run, to):
+            if to is not TaskStatus.QUEUED:
+                await self._note_too_late(run, to)
             raise _lost(run)
+
+    async def _note_too_late(self, run: Run, to: TaskStatus) -> None:
+        """Tell in the task's log that an end was thrown away; nothing else of the task changes."""
+        message = f"attempt {run.attempt} ended as {to} after it had lost the claim; that was thrown away"
+        await self._writer.write(
+            Change(
+                task_id=run.task_id,
+                kind=EventKind.LOG,
+                actor=run.actor,
+                statuses=frozenset(TaskStatus),
+                detail={"level": LogLevel.WARNING, "message": message},
+            )
+        )
 
     async def _ended_so(self, run: Run, status: TaskStatus) -> bool:
         """Whether this very attempt has already ended so: then a repeated write is a success."""
@@ -319,14 +352,9 @@ class ClaimService:
         queue: TaskQueue,
         want: Want,
         status: TaskStatus,
-        holder: str,
         actor: str,
+        holding: Callable[[Entry], Mapping[str, Any]],
     ) -> Sequence[Task]:
-        # What is only assigned has no deadline: its run has not begun, and the lease bounds it.
-        values: dict[str, Any] = {"holder": holder, "lease_until": After(self._lease)}
-        if status is TaskStatus.PROCESSING:
-            values = self._holding(holder, After(self._lease)) | _beginning()
-
         async def commit(entries: Sequence[Entry]) -> Sequence[Task]:
             events = await self._writer.write_many(
                 [
@@ -337,21 +365,39 @@ class ClaimService:
                         statuses=frozenset({TaskStatus.QUEUED}),
                         generation=entry.generation,
                         raised=frozenset({"attempt"}),
-                        values=values,
+                        values=holding(entry),
                     )
                     for entry in entries
                 ]
             )
-            claimed = {event.task_id: event for event in events if event is not None}
-            rows = await self._reader.get_many(claimed, EVERYTHING, payload=True)
-            payloads: dict[str, Payload | None] = {task.id: task.payload for task in rows}
-            found = {task.id: task.as_of(claimed[task.id]) for task in rows}
-            return [replace(found[task_id], payload=payloads[task_id]) for task_id in claimed if task_id in found]
+            claimed = [event for event in events if event is not None]
+            try:
+                rows = await self._reader.get_many([event.task_id for event in claimed], EVERYTHING, payload=True)
+            except BaseException:
+                await asyncio.shield(self._give_back(claimed))
+                raise
+            found = {task.id: task for task in rows}
+            # What was cancelled in between is not begun.
+            return [
+                replace(task.as_of(event), payload=task.payload)
+                for event in claimed
+                if (task := found.get(event.task_id)) is not None
+                and (task.attempt, task.status) == (event.attempt, status)
+            ]
 
         return await queue.claim(want, commit)
 
-    def _holding(self, holder: str, until: After | DeadlineAfter) -> dict[str, Any]:
-        return {"holder": holder, "lease_until": until, "deadline_at": DeadlineAfter(self._task_timeout)}
+    async def _give_back(self, claimed: Sequence[Event]) -> None:
+        """Queue again what was claimed and cannot be run; where that fails, too, its leases run out."""
+        for event in claimed:
+            try:
+                await self.release(Run(event.task_id, event.attempt, event.actor))
+            except TaskyardError:
+                logger.warning("task %s was claimed and could not be given back", event.task_id, exc_info=True)
+
+
+def _holding(holder: str, until: After | DeadlineAfter, timeout: DeadlineAfter) -> dict[str, Any]:
+    return {"holder": holder, "lease_until": until, "deadline_at": timeout}
 
 
 def _beginning() -> dict[str, Any]:
@@ -359,20 +405,22 @@ def _beginning() -> dict[str, Any]:
 
 
 def _run_of(principal: Principal, task: Task, attempt: int | None, to: TaskStatus) -> Run:
-    """The run that the caller may end: the attempt named, or the one that its subject holds."""
-    if attempt is None:
-        if task.status not in HELD & sources(to):
-            raise IllegalTransition(task.status, to, "it is not running")
-        if task.holder != principal.subject:
-            raise LeaseLost("another holds the claim on this task; name the attempt that you mean")
-        attempt = task.attempt
-    return Run(task.id, attempt, principal.subject)
+    """The run that the caller may end: one that its subject holds, or for an administrator the attempt named.
+
+    An attempt that is named fences; it gives no right to end what another holds.
+    """
+    if attempt is not None and (principal.role is Role.ADMIN or task.holder in (None, principal.subject)):
+        return Run(task.id, attempt, principal.subject)
+    if task.status not in HELD & sources(to):
+        raise IllegalTransition(task.status, to, "it is not running")
+    if task.holder != principal.subject:
+        raise LeaseLost("another holds the claim on this task")
+    return Run(task.id, task.attempt, principal.subject)
 
 
 def _check_metrics(metrics: Metrics) -> None:
-    cost, quality, elapsed = metrics.actual_cost, metrics.quality_score, metrics.processing_ms
-    if cost is not None and not (math.isfinite(cost) and cost >= 0):
-        raise InvalidInput("a cost is a number from 0 up", path=["metrics", "actualCost"])
+    quality, elapsed = metrics.quality_score, metrics.processing_ms
+    check_cost(metrics.actual_cost, ["metrics", "actualCost"])
     if quality is not None and not 0 <= quality <= 1:
         raise InvalidInput("a quality score lies between 0 and 1", path=["metrics", "qualityScore"])
     if elapsed is not None and elapsed < 0:
@@ -380,7 +428,7 @@ def _check_metrics(metrics: Metrics) -> None:
 
 
 def _lost(run: Run) -> LeaseLost:
-    return LeaseLost(f"attempt {run.attempt} no longer holds the task {run.task_id!r}; nothing was written")
+    return LeaseLost(f"attempt {run.attempt} no longer holds the task {run.task_id!r}; what it told was thrown away")
 
 
 def _check_limit(want: Want) -> None:

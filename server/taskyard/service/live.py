@@ -1,12 +1,15 @@
 """What a caller may watch: tasks as they change, and the queue's figures."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+import math
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import suppress
+from functools import partial
+from typing import TypeAlias
 
 from taskyard.errors import NotFound
 from taskyard.events.hub import Hub
-from taskyard.principal import Principal
+from taskyard.principal import Principal, Scope
 from taskyard.service.figures import FigureService, QueueStatus
 from taskyard.store.tasks import TaskReader
 from taskyard.task import Event, EventKind, Task
@@ -17,6 +20,9 @@ FIGURES_EVERY = 5.0
 
 _TASK_CHANGES = frozenset({EventKind.STATUS, EventKind.PRIORITY, EventKind.PROGRESS})
 
+#: When it was begun, by the loop's time, and the figures.
+_Reading: TypeAlias = tuple[float, "asyncio.Future[QueueStatus]"]
+
 
 class LiveService:
     """Streams over the hub, cut to what the caller may see."""
@@ -25,6 +31,7 @@ class LiveService:
         self._hub = hub
         self._reader = reader
         self._figures = figures
+        self._readings: dict[tuple[Scope, str | None], _Reading] = {}
 
     async def task_changes(
         self,
@@ -69,6 +76,7 @@ class LiveService:
     ) -> AsyncGenerator[QueueStatus, None]:
         """The queue's figures now, soon after each change, and every few seconds."""
         scope = principal.scope.narrowed(instance_id)
+        read = partial(self._figures.queue_status, principal, instance_id, queue)
 
         def wants(event: Event) -> bool:
             return (
@@ -78,9 +86,29 @@ class LiveService:
             )
 
         with self._hub.subscribe(wants) as subscription:
+            loop = asyncio.get_running_loop()
+            since = loop.time()
             while True:
-                yield await self._figures.queue_status(principal, instance_id, queue)
+                yield await self._shared((scope, queue), since, read)
                 with suppress(TimeoutError):
                     async with asyncio.timeout(FIGURES_EVERY - FIGURES_AFTER_CHANGE):
                         await subscription.next()
+                since = loop.time()
                 await asyncio.sleep(FIGURES_AFTER_CHANGE)
+
+    async def _shared(
+        self, key: tuple[Scope, str | None], since: float, read: Callable[[], Coroutine[None, None, QueueStatus]]
+    ) -> QueueStatus:
+        """The figures as they stood at `since` or later; those who wait out the same change share one reading."""
+        begun, reading = self._readings.get(key, (-math.inf, None))
+        if reading is None or begun < since:
+            loop = asyncio.get_running_loop()
+            reading = asyncio.ensure_future(read())
+            self._readings[key] = mine = loop.time(), reading
+            # Later nobody can use it any more.
+            loop.call_later(FIGURES_AFTER_CHANGE, self._forget, key, mine)
+        return await asyncio.shield(reading)
+
+    def _forget(self, key: tuple[Scope, str | None], reading: _Reading) -> None:
+        if self._readings.get(key) is reading:
+            del self._readings[key]

@@ -3,8 +3,8 @@
 import hashlib
 import math
 import re
-from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -13,21 +13,28 @@ from taskyard.clock import Clock, from_millis, to_millis
 from taskyard.errors import InvalidInput
 from taskyard.ids import new_id
 from taskyard.lifecycle import TaskStatus
+from taskyard.names import check_name
 from taskyard.principal import Principal
 from taskyard.service.catalog import Catalog
 from taskyard.store.writes import NOW, Insert
-from taskyard.task import MAX_PRIORITY, MIN_PRIORITY, Json, NewTask
+from taskyard.task import (
+    MAX_PRIORITY,
+    MAX_RETRIES,
+    MAX_TIMEOUT,
+    MIN_PRIORITY,
+    MIN_TIMEOUT,
+    Json,
+    NewTask,
+)
 
 MAX_BATCH = 100
 MAX_INPUT_BYTES = 1 << 20
-MAX_TIMEOUT = timedelta(days=7)
-MAX_RETRIES = 100
 MAX_KEY = 200
+MAX_COST = 1e12
 #: Times beyond it cannot be told in every zone.
 LATEST = datetime(9000, 1, 1, tzinfo=UTC)
 EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:/@-]{0,99}")
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}")
 #: PostgreSQL cannot store this character in a text.
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
@@ -58,10 +65,9 @@ class Submission:
         _check_range(new.priority, MIN_PRIORITY, MAX_PRIORITY, "priority")
         if new.max_retries is not None:
             _check_range(new.max_retries, 0, MAX_RETRIES, "maxRetries")
-        if new.timeout is not None and not timedelta(milliseconds=1) <= new.timeout <= MAX_TIMEOUT:
+        if new.timeout is not None and not MIN_TIMEOUT <= new.timeout <= MAX_TIMEOUT:
             raise InvalidInput("a time-out lies between 1 ms and 7 days", path=["timeoutMs"])
-        if new.estimated_cost is not None and not (math.isfinite(new.estimated_cost) and new.estimated_cost >= 0):
-            raise InvalidInput("a cost is a number from 0 up", path=["estimatedCost"])
+        check_cost(new.estimated_cost, ["estimatedCost"])
         scheduled_for = None if new.scheduled_for is None else _moment(new.scheduled_for, "scheduledFor")
         if new.input is None:
             raise InvalidInput("a task needs an input; {} is one", path=["inputData"])
@@ -107,13 +113,10 @@ class Submission:
         )
 
 
-def check_name(value: str, field: str) -> None:
-    """Raise `InvalidInput` unless it can name a type, queue or agent."""
-    if not _NAME.fullmatch(value):
-        raise InvalidInput(
-            f"{field} has 1 to 100 letters, digits and '_.:/@-', and begins with a letter or digit",
-            path=[field],
-        )
+def check_cost(cost: float | None, path: Sequence[str]) -> None:
+    """Raise `InvalidInput` unless it can be a cost, or is not said."""
+    if cost is not None and not 0 <= cost <= MAX_COST:
+        raise InvalidInput(f"a cost is a number from 0 to {MAX_COST:g}", path=path)
 
 
 def check_text(value: str, longest: int, field: str) -> None:
@@ -139,6 +142,20 @@ def check_json(value: Json, field: str) -> None:
         raise InvalidInput(f"{field} is larger than {MAX_INPUT_BYTES} bytes", path=[field])
     if _NUL.search(text):
         raise InvalidInput(f"{field} holds the character U+0000", path=[field])
+    # orjson writes null for what JSON has no number for; a null in the text may be one of those.
+    if b"null" in text and not _is_finite(value):
+        raise InvalidInput(f"{field} holds a number that is not finite", path=[field])
+
+
+def _is_finite(value: Json) -> bool:
+    match value:
+        case float():
+            return math.isfinite(value)
+        case dict():
+            return all(map(_is_finite, value.values()))
+        case list() | tuple():
+            return all(map(_is_finite, value))
+    return True
 
 
 def _moment(value: datetime, field: str) -> datetime:

@@ -14,7 +14,9 @@ from taskyard.errors import (
     NotFound,
     TaskyardError,
 )
+from taskyard.events.bus import Bus
 from taskyard.lifecycle import ENDED, RETRYABLE, TaskStatus, check_move
+from taskyard.names import check_name
 from taskyard.principal import Principal
 from taskyard.queue.base import TaskQueue
 from taskyard.service.agents import AgentBook
@@ -81,6 +83,7 @@ class TaskService:
         writer: Writer,
         registry: Registry,
         queue: TaskQueue,
+        bus: Bus,
         catalog: Catalog,
         submission: Submission,
         agents: AgentBook,
@@ -89,6 +92,7 @@ class TaskService:
         self._writer = writer
         self._registry = registry
         self._queue = queue
+        self._bus = bus
         self._catalog = catalog
         self._submission = submission
         self._agents = agents
@@ -238,12 +242,21 @@ class TaskService:
     # -- steer --------------------------------------------------------------------------------
 
     async def cancel(self, principal: Principal, task_id: str) -> Task:
-        """Cancel a task that has not ended; a running processor is told. Cancelling twice is no error."""
+        """Cancel a task that has not ended; a running processor is told. Cancelling twice is no error.
+
+        Whatever the run tells of itself meanwhile, a cancellation goes through: it asks for no version.
+        """
 
         def decide(task: Task) -> Change | None:
             if task.status is TaskStatus.CANCELLED:
                 return None
-            return self._move(principal, task, TaskStatus.CANCELLED, values={"completed_at": NOW, "run_at": None})
+            check_move(task.status, TaskStatus.CANCELLED)
+            return move(
+                task.id,
+                TaskStatus.CANCELLED,
+                actor=principal.subject,
+                values={"completed_at": NOW, "run_at": None},
+            )
 
         return await self.change(principal, task_id, decide)
 
@@ -253,7 +266,14 @@ class TaskService:
         def decide(task: Task) -> Change:
             if task.status not in RETRYABLE:
                 raise IllegalTransition(task.status, TaskStatus.QUEUED, "only an ended task is retried")
-            return self._move(principal, task, TaskStatus.QUEUED, values=_AFRESH)
+            return move(
+                task.id,
+                TaskStatus.QUEUED,
+                actor=principal.subject,
+                statuses=frozenset({task.status}),
+                version=task.version,
+                values=_AFRESH,
+            )
 
         return await self.change(principal, task_id, decide)
 
@@ -275,7 +295,8 @@ class TaskService:
                 statuses=frozenset({task.status}),
                 values={"priority": priority},
                 raised=frozenset({"generation"}) if queued else frozenset(),
-                version=task.version,
+                # Not the version: a run that tells of itself all the while would keep it from ever being met.
+                generation=task.generation,
                 detail={"from": task.priority},
             )
 
@@ -284,10 +305,13 @@ class TaskService:
     async def set_paused(self, principal: Principal, queue: str, paused: bool, instance_id: str | None) -> str:
         """Pause or resume a queue of an instance, and give the instance: no task of a paused one is claimed."""
         principal.require_admin()
+        check_name(queue, "queue")
         instance = principal.instance_for(instance_id)
         await self._registry.set_paused(instance, queue, paused, principal.subject)
         await self._queue.set_paused(instance, queue, paused)
         self._catalog.expire()
+        # Nothing to tell, but something to look at: what waits in a resumed queue can be claimed.
+        await self._bus.publish([])
         return instance
 
     async def change(self, principal: Principal, task_id: str, decide: Callable[[Task], Change | None]) -> Task:
@@ -310,18 +334,6 @@ class TaskService:
         if task is None:
             raise NotFound(f"there is no task {task_id!r}", path=["id"])
         return task
-
-    @staticmethod
-    def _move(principal: Principal, task: Task, to: TaskStatus, *, values: Mapping[str, object]) -> Change:
-        check_move(task.status, to)
-        return move(
-            task.id,
-            to,
-            actor=principal.subject,
-            statuses=frozenset({task.status}),
-            version=task.version,
-            values=values,
-        )
 
 
 def _repeats(inserts: Mapping[int, Insert]) -> tuple[dict[int, int], dict[int, TaskyardError]]:

@@ -1,6 +1,7 @@
 """Opening a database: engines, the lock of a data folder, the check of its schema."""
 
 import fcntl
+import logging
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -9,7 +10,8 @@ from typing import IO, Any
 
 import orjson
 from sqlalchemy import Engine, create_engine, event
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from taskyard.clock import Clock
@@ -18,7 +20,12 @@ from taskyard.store.migrate import SchemaState, schema_state, upgrade
 from taskyard.store.sqlite import Committed, SqliteWriter
 from taskyard.store.writes import Writer
 
+logger = logging.getLogger(__name__)
+
 DATABASE_FILE = "taskyard.db"
+#: Connections for reads, and how long a read waits for one: seconds.
+READERS = 8
+READ_TIMEOUT = 10
 
 
 class Database:
@@ -34,7 +41,8 @@ class Database:
         try:
             async with self._engine.connect() as connection:
                 yield connection
-        except (DBAPIError, OSError) as error:
+        except (OperationalError, InterfaceError, PoolTimeout, OSError) as error:
+            logger.warning("the database could not be read", exc_info=error)
             raise Unavailable("the database does not answer") from error
 
     async def close(self) -> None:
@@ -128,8 +136,9 @@ def _reading_engine(path: Path) -> AsyncEngine:
         connect_args={"isolation_level": None},
         json_serializer=_dumps,
         json_deserializer=orjson.loads,
-        pool_size=4,
+        pool_size=READERS,
         max_overflow=0,
+        pool_timeout=READ_TIMEOUT,
     )
 
     @event.listens_for(engine.sync_engine, "connect")

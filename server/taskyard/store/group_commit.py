@@ -28,7 +28,7 @@ class _Waiting(Generic[ItemT, ResultT]):
 class GroupCommit(Generic[ItemT, ResultT]):
     """Batches the items of concurrent callers into flushes, one at a time.
 
-    If a flush of several items fails, each is tried alone, so that a bad one fails by itself; if the
+    If a flush of several items fails, its halves are tried, so that a bad one fails by itself; if the
     database itself is `Unavailable`, all of them fail. An item
     whose caller gave up before its flush began is dropped; after that, giving up does not undo it.
     """
@@ -110,8 +110,9 @@ class GroupCommit(Generic[ItemT, ResultT]):
             if len(batch) == 1:
                 _fail(batch[0], error)
                 return
-            for waiting in batch:
-                await self._write_batch([waiting])
+            middle = len(batch) // 2
+            await self._write_batch(batch[:middle])
+            await self._write_batch(batch[middle:])
             return
         for waiting, result in zip(batch, results, strict=True):
             if not waiting.answer.done():

@@ -6,11 +6,10 @@ constants and not with parameters: use the conditions of this module in such que
 
 from sqlalchemy import ColumnElement, Index, literal_column
 
-from taskyard.lifecycle import ENDED as _ENDS
-from taskyard.lifecycle import TaskStatus
+from taskyard.lifecycle import ENDED, TaskStatus
 from taskyard.store.tables import metadata, tasks
 
-__all__ = ["DUE", "ENDED", "HAS_DEADLINE", "HELD", "LEASED", "READY", "metadata"]
+__all__ = ["AT_AN_END", "DUE", "HAS_DEADLINE", "HAS_HOLDER", "LEASED", "READY", "metadata"]
 
 
 def _status_in(*statuses: TaskStatus) -> ColumnElement[bool]:
@@ -22,11 +21,10 @@ def _status_in(*statuses: TaskStatus) -> ColumnElement[bool]:
 READY = _status_in(TaskStatus.QUEUED)
 #: Waits for `run_at`.
 DUE = _status_in(TaskStatus.SCHEDULED, TaskStatus.RETRYING)
-#: At an end.
-ENDED = _status_in(*(status for status in TaskStatus if status in _ENDS))
+AT_AN_END = _status_in(*(status for status in TaskStatus if status in ENDED))
 LEASED = tasks.c.lease_until.is_not(None)
 HAS_DEADLINE = tasks.c.deadline_at.is_not(None)
-HELD = tasks.c.holder.is_not(None)
+HAS_HOLDER = tasks.c.holder.is_not(None)
 
 
 def _partial(name: str, *columns: ColumnElement[object], where: ColumnElement[bool]) -> None:
@@ -34,8 +32,11 @@ def _partial(name: str, *columns: ColumnElement[object], where: ColumnElement[bo
 
 
 _partial("ready", tasks.c.priority.desc(), tasks.c.queue_seq, where=READY)
+_partial("ready_seq", tasks.c.queue_seq, where=READY)
+_partial("ready_type", tasks.c.task_type, tasks.c.priority.desc(), tasks.c.queue_seq, where=READY)
+_partial("ready_agent", tasks.c.agent_id, tasks.c.priority.desc(), tasks.c.queue_seq, where=READY)
 _partial("due", tasks.c.run_at, where=DUE)
 _partial("lease", tasks.c.lease_until, where=LEASED)
 _partial("deadline", tasks.c.deadline_at, where=HAS_DEADLINE)
-_partial("finished", tasks.c.completed_at, where=ENDED)
-_partial("holder", tasks.c.holder, where=HELD)
+_partial("finished", tasks.c.completed_at, where=AT_AN_END)
+_partial("holder", tasks.c.holder, where=HAS_HOLDER)

@@ -1,16 +1,18 @@
 """Rows that change seldom: instances, agents, task types, queues, workers."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import accumulate
 from typing import Any
 
-from sqlalchemy import Connection, and_, delete, func, insert, select, update
+from sqlalchemy import Connection, and_, delete, func, insert, select, tuple_, update
 
 from taskyard.clock import Clock
-from taskyard.lifecycle import ENDED, HELD
+from taskyard.lifecycle import HELD
 from taskyard.principal import Scope
 from taskyard.store.database import Database
+from taskyard.store.indexes import AT_AN_END
 from taskyard.store.listing import within
 from taskyard.store.tables import agents, events, instances, queues, steps, task_types, tasks, workers
 from taskyard.task import AgentSummary, TaskTypeSpec
@@ -150,30 +152,29 @@ class Registry:
             rows = (await connection.execute(statement)).mappings().all()
         return [Worker(**row) for row in rows]
 
-    async def stop_workers(self, silent_since: datetime) -> list[str]:
-        """Mark those that fell silent before then as stopped, and give their ids."""
-
-        def job(connection: Connection) -> list[str]:
-            found = connection.scalars(
-                update(workers)
-                .where(workers.c.status != "STOPPED", workers.c.heartbeat_at < silent_since)
-                .values(status="STOPPED", running=0)
-                .returning(workers.c.id)
-            )
-            return list(found)
-
-        return await self._database.writer.run(job)
+    async def stop_workers(self, silent_since: datetime | None) -> int:
+        """Mark those that fell silent before then as stopped (None: all of them), and say how many."""
+        stopping = update(workers).where(workers.c.status != "STOPPED").values(status="STOPPED", running=0)
+        if silent_since is not None:
+            stopping = stopping.where(workers.c.heartbeat_at < silent_since)
+        return await self._database.writer.run(lambda connection: connection.execute(stopping).rowcount)
 
     async def forget_workers(self, silent_since: datetime) -> None:
         """Remove stopped workers that have been silent since before then."""
         gone = delete(workers).where(workers.c.status == "STOPPED", workers.c.heartbeat_at < silent_since)
         await self._database.writer.run(lambda connection: connection.execute(gone).close())
 
-    async def renew(self, holder: str, task_ids: Sequence[str], until: datetime) -> frozenset[tuple[str, int]]:
-        """Renew these leases of a holder, and give the task id and attempt of each that it still has."""
+    async def renew(
+        self, holder: str, runs: Collection[tuple[str, int]], until: datetime
+    ) -> frozenset[tuple[str, int]]:
+        """Renew the leases of these runs, by task id and attempt, and give those that the holder still has."""
         renewal = (
             update(tasks)
-            .where(tasks.c.id.in_(task_ids), tasks.c.holder == holder, tasks.c.status.in_(sorted(HELD)))
+            .where(
+                tuple_(tasks.c.id, tasks.c.attempt).in_(sorted(runs)),
+                tasks.c.holder == holder,
+                tasks.c.status.in_(sorted(HELD)),
+            )
             .values(lease_until=until)
             .returning(tasks.c.id, tasks.c.attempt)
         )
@@ -185,16 +186,23 @@ class Registry:
 
     # -- ends ---------------------------------------------------------------------------------
 
-    async def delete_ended(self, scope: Scope, before: datetime, limit: int) -> int:
-        """Delete up to `limit` tasks that ended before then, with their steps and events."""
+    async def delete_ended(self, scope: Scope, before: datetime, limit: int, max_events: int) -> int:
+        """Delete up to `limit` tasks that ended before then, with their steps and events, and say how many.
+
+        Together they have at most `max_events` events, or else it is one task alone.
+        """
         old = (
-            select(tasks.c.id)
-            .where(within(scope), tasks.c.status.in_(sorted(ENDED)), tasks.c.completed_at < before)
+            select(tasks.c.id, tasks.c.version)
+            .where(within(scope), AT_AN_END, tasks.c.completed_at < before)
+            .order_by(tasks.c.completed_at)
             .limit(limit)
         )
 
         def job(connection: Connection) -> int:
-            ids = list(connection.scalars(old))
+            rows = connection.execute(old).all()
+            # Each event raised its task's version by one.
+            counts = accumulate(row.version for row in rows)
+            ids = [row.id for row, count in zip(rows, counts, strict=True) if count <= max_events or row is rows[0]]
             for table, column in ((steps, steps.c.task_id), (events, events.c.task_id), (tasks, tasks.c.id)):
                 connection.execute(delete(table).where(column.in_(ids)))
             return len(ids)

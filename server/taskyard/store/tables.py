@@ -172,7 +172,10 @@ tasks = Table(
     Column("completed_at", UtcDateTime, nullable=True),
     UniqueConstraint("instance_id", "idempotency_key", name="uq_tasks_instance_id_idempotency_key"),
 )
-Index("ix_tasks_instance_id_created_at_id", tasks.c.instance_id, tasks.c.created_at.desc(), tasks.c.id)
+Index("ix_tasks_instance_id_created_at_id", tasks.c.instance_id, tasks.c.created_at.desc(), tasks.c.id.desc())
+Index("ix_tasks_instance_id_updated_at_id", tasks.c.instance_id, tasks.c.updated_at.desc(), tasks.c.id.desc())
+Index("ix_tasks_instance_id_priority_id", tasks.c.instance_id, tasks.c.priority.desc(), tasks.c.id.desc())
+Index("ix_tasks_created_at_id", tasks.c.created_at.desc(), tasks.c.id.desc())
 Index(
     "ix_tasks_instance_id_status_created_at", tasks.c.instance_id, tasks.c.status, tasks.c.created_at.desc()
 )
@@ -189,6 +192,7 @@ Index(
     tasks.c.created_at.desc(),
 )
 Index("ix_tasks_instance_id_owner_created_at", tasks.c.instance_id, tasks.c.owner, tasks.c.created_at.desc())
+Index("ix_tasks_instance_id_queue_created_at", tasks.c.instance_id, tasks.c.queue, tasks.c.created_at.desc())
 
 # One thing that happened to a task: append-only, the audit trail and the live feed.
 events = Table(

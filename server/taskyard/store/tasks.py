@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Row, and_, func, or_, select, tuple_
 from taskyard.lifecycle import HELD, TaskStatus
 from taskyard.principal import Scope
 from taskyard.store.database import Database
-from taskyard.store.indexes import DUE, READY
+from taskyard.store.indexes import DUE, HAS_HOLDER, READY
 from taskyard.store.listing import Page, Sort, TaskFilter, TaskPage, cut, matching, paged, within
 from taskyard.store.tables import agents, counters, events, queues, steps, tasks
 from taskyard.task import AgentSummary, Event, EventKind, Payload, Step, StepStatus, Task
@@ -147,10 +147,11 @@ class TaskReader:
         )
 
     async def started_before(self, scope: Scope, moment: datetime, limit: int) -> list[Task]:
-        """Held tasks whose run began before then (for one not begun: whose claim was made)."""
-        since = func.coalesce(tasks.c.started_at, tasks.c.updated_at)
+        """Held tasks whose run began before then; one that is only assigned has no run yet."""
         return await self._select(
-            and_(within(scope), tasks.c.status.in_(sorted(HELD)), since < moment), False, limit=limit
+            and_(within(scope), HAS_HOLDER, tasks.c.status.in_(sorted(HELD)), tasks.c.started_at < moment),
+            False,
+            limit=limit,
         )
 
     async def steps(self, task_id: str, scope: Scope) -> list[Step]:

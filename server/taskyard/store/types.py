@@ -1,7 +1,7 @@
 """Column types that mean the same on PostgreSQL and on SQLite."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import JSON, Dialect, Integer
@@ -9,8 +9,7 @@ from sqlalchemy.dialects.postgresql import JSONB, TIMESTAMP
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MILLISECOND = timedelta(milliseconds=1)
+from taskyard.clock import from_millis, to_millis
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -32,7 +31,7 @@ class UtcDateTime(TypeDecorator[datetime]):
         if value.utcoffset() is None:
             raise ValueError(f"{value!r} has no time zone: give an aware datetime, such as datetime.now(UTC)")
         if dialect.name == "sqlite":
-            return (value - _EPOCH) // _MILLISECOND
+            return to_millis(value)
         return value.replace(microsecond=value.microsecond // 1000 * 1000)
 
     def result_processor(
@@ -45,7 +44,7 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 
 def _from_millis(value: int | None) -> datetime | None:
-    return None if value is None else _EPOCH + value * _MILLISECOND
+    return None if value is None else from_millis(value)
 
 
 def _to_utc(value: datetime | None) -> datetime | None:

@@ -231,7 +231,27 @@ def upgrade() -> None:
         )
         batch_op.create_index(
             "ix_tasks_instance_id_created_at_id",
-            ["instance_id", sa.literal_column("created_at DESC"), "id"],
+            ["instance_id", sa.literal_column("created_at DESC"), sa.literal_column("id DESC")],
+            unique=False,
+        )
+        batch_op.create_index(
+            "ix_tasks_instance_id_updated_at_id",
+            ["instance_id", sa.literal_column("updated_at DESC"), sa.literal_column("id DESC")],
+            unique=False,
+        )
+        batch_op.create_index(
+            "ix_tasks_instance_id_priority_id",
+            ["instance_id", sa.literal_column("priority DESC"), sa.literal_column("id DESC")],
+            unique=False,
+        )
+        batch_op.create_index(
+            "ix_tasks_created_at_id",
+            [sa.literal_column("created_at DESC"), sa.literal_column("id DESC")],
+            unique=False,
+        )
+        batch_op.create_index(
+            "ix_tasks_instance_id_queue_created_at",
+            ["instance_id", "queue", sa.literal_column("created_at DESC")],
             unique=False,
         )
         batch_op.create_index(
@@ -259,6 +279,27 @@ def upgrade() -> None:
         batch_op.create_index(
             "ix_tasks_ready",
             [sa.literal_column("priority DESC"), "queue_seq"],
+            unique=False,
+            postgresql_where=sa.text("status = 'QUEUED'"),
+            sqlite_where=sa.text("status = 'QUEUED'"),
+        )
+        batch_op.create_index(
+            "ix_tasks_ready_seq",
+            ["queue_seq"],
+            unique=False,
+            postgresql_where=sa.text("status = 'QUEUED'"),
+            sqlite_where=sa.text("status = 'QUEUED'"),
+        )
+        batch_op.create_index(
+            "ix_tasks_ready_type",
+            ["task_type", sa.literal_column("priority DESC"), "queue_seq"],
+            unique=False,
+            postgresql_where=sa.text("status = 'QUEUED'"),
+            sqlite_where=sa.text("status = 'QUEUED'"),
+        )
+        batch_op.create_index(
+            "ix_tasks_ready_agent",
+            ["agent_id", sa.literal_column("priority DESC"), "queue_seq"],
             unique=False,
             postgresql_where=sa.text("status = 'QUEUED'"),
             sqlite_where=sa.text("status = 'QUEUED'"),
