@@ -4,7 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 from cross_web import AsyncHTTPRequestAdapter, HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket
@@ -18,10 +18,11 @@ from strawberry.types.graphql import OperationType
 from strawberry.types.unset import UNSET, UnsetType
 
 from taskyard.errors import Unauthenticated
-from taskyard.principal import Principal
+from taskyard.principal import Principal, authenticated
 from taskyard.runtime import Runtime
 from taskyard_graphql.context import Context
-from taskyard_graphql.errors import BAD_REQUEST
+from taskyard_graphql.errors import BAD_REQUEST, PAYLOAD_TOO_LARGE, masked
+from taskyard_graphql.limits import LimitedRequest
 from taskyard_graphql.schema import TaskyardSchema
 from taskyard_graphql.socket import Socket, SocketHandler
 from taskyard_graphql.wire import BadJson, decode, encode
@@ -35,35 +36,57 @@ class GraphQLApp(GraphQL[Context, None]):
 
     graphql_transport_ws_handler_class = SocketHandler
     websocket_adapter_class = Socket
+    request_adapter_class = LimitedRequest
 
-    def __init__(self, schema: TaskyardSchema, runtime: Runtime, *, ide: Response | None = None) -> None:
+    def __init__(
+        self,
+        schema: TaskyardSchema,
+        runtime: Runtime,
+        *,
+        ide: Response | None = None,
+        init_timeout: timedelta = INIT_TIMEOUT,
+    ) -> None:
         super().__init__(
             schema,
             graphql_ide="graphiql" if ide else None,
             subscription_protocols=(GRAPHQL_TRANSPORT_WS_PROTOCOL,),
-            connection_init_wait_timeout=INIT_TIMEOUT,
+            connection_init_wait_timeout=init_timeout,
+            max_subscriptions_per_connection=None,  # the handler limits them, and says so with a code
         )
         self._runtime = runtime
         self._ide = ide
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            answer = await self._answer(Request(scope, receive))
-            await answer(scope, receive, send)
-        else:
+        if scope["type"] != "http":
             await super().__call__(scope, receive, send)
+            return
+        try:
+            answer = await self._answer(Request(scope, receive))
+        except ClientDisconnect:
+            return  # in the middle of its request: nobody is left to be answered
+        await answer(scope, receive, send)
 
     async def _answer(self, request: Request) -> Response:
         try:
             return await self.run(request)
         except Unauthenticated as error:
-            return _refusal(401, error.code, error.message, {"WWW-Authenticate": "Bearer"})
+            return _refusal(401, error.message, {"code": error.code}, {"WWW-Authenticate": "Bearer"})
         except HTTPException as error:
-            return _refusal(error.status_code, BAD_REQUEST, error.reason)
+            code = PAYLOAD_TOO_LARGE if error.status_code == 413 else BAD_REQUEST
+            return _refusal(error.status_code, error.reason, {"code": code})
+        except ClientDisconnect:
+            raise
+        except Exception as error:  # noqa: BLE001 - the edge of the protocol: logged by `masked`
+            return _refusal(500, *masked(error, request.url.path))
 
     async def get_context(self, request: Request | WebSocket, response: Any) -> Context:  # noqa: ARG002
-        """Who asks, by the Authorization header; of a WebSocket, `connection_init` tells it later."""
-        return Context(self._runtime, self._bearer(request) if isinstance(request, Request) else None)
+        """Who asks, by the Authorization header; of a WebSocket, `connection_init` tells it later.
+
+        Without a token nothing of a request is looked at, but for a browser's wish to see GraphiQL.
+        """
+        if isinstance(request, WebSocket) or self.should_render_graphql_ide(LimitedRequest(request)):
+            return Context(self._runtime, None)
+        return Context(self._runtime, self._bearer(request))
 
     async def on_ws_connect(self, context: Context) -> UnsetType | dict[str, object] | None:
         """Take the token of `connection_init`: `Authorization` (with or without Bearer) or `token`."""
@@ -114,10 +137,10 @@ class GraphQLApp(GraphQL[Context, None]):
                 ) from cause
             raise
 
-    def _bearer(self, request: Request) -> Principal | None:
+    def _bearer(self, request: Request) -> Principal:
         header = request.headers.get("authorization")
         if header is None:
-            return None
+            return authenticated(None)
         scheme, _, token = header.partition(" ")
         if scheme.lower() != "bearer":
             raise Unauthenticated("the Authorization header must be 'Bearer <JWT>'")
@@ -129,6 +152,8 @@ def _without_scheme(given: str) -> str:
     return token.strip() if scheme.lower() == "bearer" else given.strip()
 
 
-def _refusal(status: int, code: str, message: str, headers: dict[str, str] | None = None) -> Response:
+def _refusal(
+    status: int, message: str, extensions: dict[str, object], headers: dict[str, str] | None = None
+) -> Response:
     """An answer to what could not even be executed."""
-    return JSONResponse({"errors": [{"message": message, "extensions": {"code": code}}]}, status, headers)
+    return JSONResponse({"errors": [{"message": message, "extensions": extensions}]}, status, headers)

@@ -1,5 +1,6 @@
 """A page of tasks, by number and by cursor at once."""
 
+import asyncio
 from dataclasses import dataclass, field
 
 import strawberry
@@ -22,12 +23,13 @@ class Listing:
     sort: Sort
     page: Page
     found: TaskPage
-    _total: int | None = field(default=None, init=False)
+    _total: "asyncio.Task[int] | None" = field(default=None, init=False)
 
     async def total(self) -> int:
+        """The length of the list: counted once, however many fields ask for it at the same time."""
         if self._total is None:
-            self._total = await self.service.count(self.principal, self.wanted)
-        return self._total
+            self._total = asyncio.create_task(self.service.count(self.principal, self.wanted))
+        return await self._total
 
     def cursor(self, index: int) -> str | None:
         return encode_cursor(self.found.tasks[index], self.sort) if self.found.tasks else None

@@ -56,7 +56,7 @@ class CreateAITaskInput:
         )
 
 
-@strawberry.input
+@strawberry.input(description="Everything given must hold: of a list any one value, so nothing of an empty one.")
 class AITaskFilter:
     status: list[TaskStatus] | None = None
     priority: list[Priority] | None = None
@@ -73,12 +73,12 @@ class AITaskFilter:
 
     def task_filter(self) -> TaskFilter:
         return TaskFilter(
-            statuses=self.status or (),
-            priorities=self.priority or (),
-            task_types=self.task_type or (),
-            agent_ids=self.agent_id or (),
-            queues=self.queue or (),
-            owners=self.owner or (),
+            statuses=self.status,
+            priorities=self.priority,
+            task_types=self.task_type,
+            agent_ids=self.agent_id,
+            queues=self.queue,
+            owners=self.owner,
             instance_id=self.instance_id,
             created_from=aware(self.start_date, "startDate"),
             created_before=aware(self.end_date, "endDate"),

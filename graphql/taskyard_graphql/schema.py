@@ -2,15 +2,17 @@
 
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import strawberry
-from graphql import GraphQLError
-from strawberry.extensions import ParserCache, ValidationCache
+from graphql import DocumentNode, GraphQLError, OperationDefinitionNode
+from strawberry.extensions import MaxTokensLimiter, ParserCache, ValidationCache
 from strawberry.types import ExecutionResult
 from strawberry.types.graphql import OperationType
 
 from taskyard_graphql.errors import StableErrors
+from taskyard_graphql.limits import MAX_DOCUMENT, MAX_TOKENS, Refused
 from taskyard_graphql.mutations import Mutation
 from taskyard_graphql.queries import Query
 from taskyard_graphql.subscriptions import Subscription
@@ -20,10 +22,20 @@ class DocumentCache(ParserCache):
     """Keeps parsed documents. A text that cannot be parsed is left to the library, which reports it well."""
 
     def on_parse(self) -> Iterator[None]:
+        """Parse; raises `Refused` for what is too long, or leaves open which of its operations is meant."""
         context = self.execution_context
+        if len(context.query or "") > MAX_DOCUMENT:
+            raise Refused(f"A document has at most {MAX_DOCUMENT} characters; send what is large as variables.")
         with suppress(GraphQLError):
             context.graphql_document = self.cached_parse_document(context.query, **context.parse_options)
+        # The library would take the first.
+        if context._provided_operation_name is None and _operations(context.graphql_document) > 1:
+            raise Refused("Must provide operation name if query contains multiple operations.")
         yield
+
+
+def _operations(document: DocumentNode | None) -> int:
+    return sum(isinstance(node, OperationDefinitionNode) for node in document.definitions) if document else 0
 
 
 class TaskyardSchema(strawberry.Schema):
@@ -44,7 +56,7 @@ def build_schema() -> TaskyardSchema:
         query=Query,
         mutation=Mutation,
         subscription=Subscription,
-        extensions=[StableErrors, DocumentCache, ValidationCache],
+        extensions=[StableErrors, partial(MaxTokensLimiter, MAX_TOKENS), DocumentCache, ValidationCache],
     )
 
 

@@ -6,12 +6,15 @@ from contextlib import suppress
 from json import JSONDecodeError
 from typing import Any
 
+from graphql import GraphQLError
 from starlette.websockets import WebSocketDisconnect, WebSocketState
 from strawberry.asgi import ASGIWebSocketAdapter
 from strawberry.http.exceptions import NonJsonMessageReceived, WebSocketDisconnected
 from strawberry.subscriptions.protocols.graphql_transport_ws.handlers import BaseGraphQLTransportWSHandler
 
 from taskyard_graphql.context import Context
+from taskyard_graphql.errors import TOO_MANY_OPERATIONS
+from taskyard_graphql.limits import MAX_OPERATIONS, Refused
 from taskyard_graphql.wire import BadJson
 
 FORBIDDEN = 4403
@@ -22,8 +25,6 @@ MAX_REASON = 123
 class Socket(ASGIWebSocketAdapter):
     """A connection that is closed once and then silent."""
 
-    closed = False
-
     async def iter_json(self, *, ignore_parsing_errors: bool = False) -> AsyncGenerator[object, None]:
         try:
             async for message in super().iter_json(ignore_parsing_errors=ignore_parsing_errors):
@@ -32,14 +33,13 @@ class Socket(ASGIWebSocketAdapter):
             raise NonJsonMessageReceived from error
 
     async def send_json(self, message: Mapping[str, object]) -> None:
-        if self.closed or self.ws.application_state is WebSocketState.DISCONNECTED:
+        if self.ws.application_state is WebSocketState.DISCONNECTED:
             raise WebSocketDisconnected
         await super().send_json(message)
 
     async def close(self, code: int, reason: str) -> None:
-        if self.closed or self.ws.application_state is WebSocketState.DISCONNECTED:
+        if self.ws.application_state is WebSocketState.DISCONNECTED:
             return
-        self.closed = True
         with suppress(WebSocketDisconnect):
             await super().close(code, reason.encode()[:MAX_REASON].decode(errors="ignore"))
 
@@ -52,8 +52,6 @@ class SocketHandler(BaseGraphQLTransportWSHandler[Context, None]):
     _closing: asyncio.Task[None] | None = None
 
     async def handle_message(self, message: Any) -> None:
-        if self.websocket.closed:
-            return  # sent before the other side heard of it
         fault = fault_of(message)
         if fault is None:
             await super().handle_message(message)
@@ -71,6 +69,23 @@ class SocketHandler(BaseGraphQLTransportWSHandler[Context, None]):
             left = (expires_at - self.context.runtime.clock.now()).total_seconds()
             loop = asyncio.get_running_loop()
             self._expiry = loop.call_later(max(0.0, left), self._expire)
+
+    async def handle_subscribe(self, message: Any) -> None:
+        full = len(self.operations) >= MAX_OPERATIONS and message["id"] not in self.operations
+        if self.connection_acknowledged and full:
+            fault = {
+                "message": f"at most {MAX_OPERATIONS} operations run on one connection at the same time",
+                "extensions": {"code": TOO_MANY_OPERATIONS},
+            }
+            await self.websocket.send_json({"id": message["id"], "type": "error", "payload": [fault]})
+        else:
+            await super().handle_subscribe(message)
+
+    @staticmethod
+    def _get_pre_execution_close_reason(error: GraphQLError) -> str | None:
+        if isinstance(error.original_error, Refused):
+            return None  # told as an error of the operation: the others on this connection are well
+        return BaseGraphQLTransportWSHandler._get_pre_execution_close_reason(error)
 
     async def handle_task_exception(self, error: Exception) -> None:
         if not isinstance(error, WebSocketDisconnected):

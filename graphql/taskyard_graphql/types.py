@@ -123,14 +123,11 @@ class AITask:
 
     @strawberry.field(description="Its execution plan, in order.")
     async def steps(root: Parent[Task], info: Info) -> list[TaskStep]:
-        context = info.context
-        return list(await context.runtime.tasks.steps(context.principal, root.id))  # type: ignore[arg-type]  # shown as TaskStep
+        return list(await info.context.steps(root.id))  # type: ignore[arg-type]  # shown as TaskStep
 
     @strawberry.field(description="What happened to it, oldest first, after a version.")
     async def events(root: Parent[Task], info: Info, after_version: int = 0, limit: int = 100) -> list[TaskEvent]:
-        context = info.context
-        found = await context.runtime.tasks.events(context.principal, root.id, after_version, limit)
-        return list(found)  # type: ignore[arg-type]  # shown as TaskEvent
+        return list(await info.context.events(root.id, after_version, limit))  # type: ignore[arg-type]  # shown as TaskEvent
 
 
 @strawberry.type

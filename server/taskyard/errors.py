@@ -7,6 +7,14 @@ Anything that is not a `TaskyardError` is unexpected: it is masked and logged.
 from collections.abc import Sequence
 from typing import ClassVar
 
+#: So many characters of what was sent are repeated in a message.
+_ECHO = 100
+
+
+def named(text: str) -> str:
+    """A text that was sent, in quotes and cut to a length that fits into a message."""
+    return repr(text if len(text) <= _ECHO else f"{text[:_ECHO]}...")
+
 
 class TaskyardError(Exception):
     """The root. `code` is stable, the message is for people, `path` is the place of the fault."""

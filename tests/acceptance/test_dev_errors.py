@@ -314,8 +314,8 @@ def test_graphiql_is_for_browsers(process: DevProcess) -> None:
     assert page.headers["content-type"] == "text/html; charset=utf-8"
     assert page.status_code in (200, 503)  # without its assets it says how to build them
     data = get(process, "/graphql", "application/json")
-    assert data.status_code == 400
-    assert data.json()["errors"][0]["extensions"]["code"] == "BAD_REQUEST"
+    assert data.status_code == 401
+    assert data.json()["errors"][0]["extensions"]["code"] == "UNAUTHENTICATED"
 
 
 async def test_graphiql_is_there_in_dev_only(runtime: Runtime) -> None:

@@ -1,16 +1,22 @@
 """What clients see of what goes wrong: stable codes, nothing leaked, and a server that stays up."""
 
 import json
+import socket
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
 from tests.support.process import PATIENCE, DevProcess
 from tests.support.subscriber import Subscriber, subscribed
 from tests.support.tokens import Mint
+from websockets.exceptions import ConnectionClosed
+
+from taskyard_graphql.limits import MAX_BODY, MAX_DOCUMENT
 
 pytestmark = pytest.mark.slow
 
@@ -66,6 +72,9 @@ def error_of(body: dict[str, Any]) -> dict[str, Any]:
         ("{ aiTasks(filter: {status: NO_STATUS}) { totalCount } }", "GRAPHQL_VALIDATION_FAILED"),
         ("query($id: Nonsense) { aiTask(id: $id) { id } }", "GRAPHQL_VALIDATION_FAILED"),
         ("{ a: taskQueueStatus { totalTasks } a: taskTypes { name } }", "GRAPHQL_VALIDATION_FAILED"),
+        ("query($a: Int) { __typename }", "GRAPHQL_VALIDATION_FAILED"),
+        ("query($a: Int) { aiTask(id: $a) { id } }", "GRAPHQL_VALIDATION_FAILED"),
+        ("{" + "".join(f" a{n}: taskTypes {{ name }}" for n in range(1000)) + "}", "GRAPHQL_PARSE_FAILED"),
     ],
 )
 def test_what_is_wrong_with_a_document(process: DevProcess, query: str, code: str) -> None:
@@ -92,6 +101,13 @@ def test_a_bad_variable_is_named(process: DevProcess, query: str, variables: dic
     error = error_of(process.graphql(query, variables))
     assert error["extensions"]["code"] == "INVALID_INPUT"
     assert "$" in error["message"]
+
+
+def test_a_variable_inside_an_argument_is_the_clients_fault_as_well(process: DevProcess) -> None:
+    query = "query($status: TaskStatus = QUEUED) { aiTasks(filter: {status: [$status]}) { totalCount } }"
+    error = error_of(process.graphql(query, {"status": None}))
+    assert error["extensions"] == {"code": "INVALID_INPUT"}
+    assert "'filter'" in error["message"]
 
 
 @pytest.mark.parametrize(
@@ -162,6 +178,18 @@ def test_an_unknown_task_is_not_found(process: DevProcess) -> None:
     assert "no-such-task" in error["message"]
 
 
+def test_a_name_is_not_repeated_at_any_length(process: DevProcess) -> None:
+    long = "x" * 50_000
+    for query in (
+        "query($long: ID!) { aiTask(id: $long) { id } }",
+        "mutation($long: ID!) { cancelAITask(id: $long) { id } }",
+    ):
+        error = error_of(process.graphql(query, {"long": long}))
+        assert error["extensions"]["code"] == "NOT_FOUND"
+        assert len(error["message"]) < 200
+        assert "x" * 50 in error["message"]
+
+
 def test_an_illegal_transition_names_both_states(process: DevProcess) -> None:
     task_id = create(process)["data"]["createAITask"]["id"]
     mutation = "mutation($id: ID!) { cancelAITask(id: $id) { id } startTaskProcessing(id: $id) { id } }"
@@ -185,8 +213,14 @@ def test_an_id_that_is_taken_is_a_conflict(process: DevProcess) -> None:
     assert error["extensions"] == {"code": "ID_TAKEN", "path": ["id"]}
 
 
-def test_an_operation_nested_too_deeply_is_refused(process: DevProcess) -> None:
-    for query in ("{ a" * 3000 + " }" * 3000, "{ aiTask(id: " + "[" * 3000 + "]" * 3000 + ") { id } }"):
+@pytest.mark.parametrize("depth", [199, 300, 900])
+def test_an_operation_nested_too_deeply_is_refused(process: DevProcess, depth: int) -> None:
+    chain = "".join(f" fragment f{n} on Query {{ ...f{n + 1} }}" for n in range(depth))
+    for query in (
+        "{ a" * depth + " }" * depth,
+        "{ aiTask(id: " + "[" * depth + "]" * depth + ") { id } }",
+        f"{{ ...f0 }}{chain} fragment f{depth} on Query {{ __typename }}",
+    ):
         error = error_of(process.graphql(query))
         assert error["extensions"]["code"] in ("GRAPHQL_VALIDATION_FAILED", "GRAPHQL_PARSE_FAILED")
 
@@ -234,6 +268,19 @@ def test_an_unexpected_error_is_masked_and_logged_under_its_reference(process: D
         assert error_of({"errors": told})["extensions"]["code"] == "INTERNAL"
 
 
+def test_a_result_that_does_not_fit_the_schema_is_masked(process: DevProcess) -> None:
+    token = Mint(process.data).token("ada", "user", "overgrown")
+    task_id = process.data_of(CREATE, {"input": RIGHT}, token=token)["createAITask"]["id"]
+    spoil(process, "UPDATE tasks SET lost_count = ? WHERE id = ?", 2**40, task_id)
+    query = "query($id: ID!) { aiTask(id: $id) { lostCount } }"
+    error = error_of(process.graphql(query, {"id": task_id}, token=token))
+    assert error["extensions"]["code"] == "INTERNAL"
+    assert error["path"] == ["aiTask", "lostCount"]
+    assert str(2**40) not in error["message"]
+    process.wait_for(f"unexpected error {error['extensions']['reference']}")
+    process.wait_for("Int cannot represent")
+
+
 def test_without_its_tables_the_database_is_unavailable_and_health_says_so(tmp_path: Any) -> None:
     with DevProcess(tmp_path / "data") as process:
         spoil(process, "ALTER TABLE tasks RENAME TO elsewhere")
@@ -276,6 +323,8 @@ JSON_TYPE = "application/json"
         (b'{"query": "{ __typename }", "operationName": {"a": 1}}', JSON_TYPE),
         (b'{"query": "{ __typename }", "operationName": ["a"]}', JSON_TYPE),
         (b'{"query": "query A { __typename }", "operationName": "B"}', JSON_TYPE),
+        (b'{"query": "query A { __typename } mutation B { __typename }"}', JSON_TYPE),
+        (b'{"query": "{ __typename } ' + b"#" * MAX_DOCUMENT + b'"}', JSON_TYPE),
         (b'{"query": "fragment F on Query { __typename }"}', JSON_TYPE),
         (b'{"query": ', JSON_TYPE),
         (b"", JSON_TYPE),
@@ -309,6 +358,46 @@ def test_what_is_no_request_is_refused(process: DevProcess, body: bytes, content
     assert error["message"]
     assert error["extensions"]["code"] == "BAD_REQUEST"
     assert not any(leak in answer.text for leak in LEAKS)
+
+
+def in_chunks(body: bytes) -> Iterator[bytes]:
+    """A body whose length is not told beforehand."""
+    yield from (body[start : start + 65_536] for start in range(0, len(body), 65_536))
+
+
+@pytest.mark.parametrize("send", [bytes, in_chunks], ids=["declared", "chunked"])
+def test_a_body_that_is_too_long_is_refused(process: DevProcess, send: Callable[[bytes], Any]) -> None:
+    headers = {"Content-Type": JSON_TYPE, "Authorization": f"Bearer {process.token}"}
+
+    def post(size: int) -> httpx.Response:
+        body = b'{"query": "{ __typename }"}'.ljust(size)
+        return httpx.post(
+            f"{process.address}/graphql", content=send(body), headers=headers, timeout=PATIENCE, trust_env=False
+        )
+
+    assert post(MAX_BODY).json() == {"data": {"__typename": "Query"}}
+    refused = post(MAX_BODY + 1)
+    assert refused.status_code == 413
+    assert error_of(refused.json())["extensions"] == {"code": "PAYLOAD_TOO_LARGE"}
+
+
+def test_the_largest_input_fits_into_a_body(process: DevProcess) -> None:
+    assert create(process, inputData="é" * 524_287)["data"]["createAITask"]["status"] == "QUEUED"
+
+
+def test_an_upload_that_breaks_off_is_nothing_to_speak_of(process: DevProcess) -> None:
+    address = urlsplit(process.address)
+    before = process.output
+    head = (
+        f"POST /graphql HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {process.token}\r\n"
+        f"Content-Type: {JSON_TYPE}\r\nContent-Length: 100000\r\n\r\n"
+    )
+    with socket.create_connection((address.hostname, address.port or 0)) as client:
+        client.sendall(head.encode() + b'{"query":')
+    # It has seen the end of that connection when it answers on a later one.
+    for _ in range(3):
+        process.data_of("{ __typename }")
+    assert process.output == before
 
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "OPTIONS", "HEAD"])
@@ -415,6 +504,14 @@ def test_what_is_no_message_closes_the_socket(process: DevProcess, message: obje
         client.send(message)
         assert client.closed() == 4400
         assert client.connection.close_reason
+
+
+def test_a_message_that_is_too_long_closes_the_socket(process: DevProcess) -> None:
+    with Subscriber(process.address) as client:
+        client.init({"token": process.token})
+        with suppress(ConnectionClosed):
+            client.send({"type": "ping", "payload": {"a": "x" * (1 << 20)}})
+        assert client.closed() == 1009
 
 
 @pytest.mark.parametrize("payload", [7, "text", []])

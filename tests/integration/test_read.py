@@ -70,6 +70,11 @@ async def test_what_is_foreign_is_in_no_list_or_figure(
 ) -> None:
     task = await submit(runtime, user, agent_id="a")
     assert await runtime.tasks.payloads(stranger, [task.id]) == {}
+    _, run = await claim(runtime)
+    await runtime.claims.step(run, "secret", StepStatus.RUNNING, None)
+    await runtime.claims.release(run)
+    assert await runtime.tasks.steps_of(stranger, [task.id]) == {}
+    assert await runtime.tasks.events_of(stranger, [task.id]) == {}
     for wanted in (EVERY, TaskFilter(instance_id="default"), TaskFilter(search=task.id)):
         assert (await runtime.tasks.list(stranger, wanted, NEWEST, Page())).tasks == []
         assert await runtime.tasks.count(stranger, wanted) == 0

@@ -7,7 +7,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TypeAlias
 
-from taskyard.errors import NotFound
+from taskyard.errors import NotFound, named
 from taskyard.events.hub import Hub
 from taskyard.principal import Principal, Scope
 from taskyard.service.figures import FigureService, QueueStatus
@@ -60,7 +60,7 @@ class LiveService:
             if task_id is not None:
                 task = await self._reader.get(task_id, scope, payload=False)
                 if task is None or (agent_id is not None and task.agent_id != agent_id):
-                    raise NotFound(f"there is no task {task_id!r}", path=["taskId"])
+                    raise NotFound(f"there is no task {named(task_id)}", path=["taskId"])
                 shown = task.version
                 yield task
             while True:

@@ -13,6 +13,7 @@ from taskyard.errors import (
     InvalidInput,
     NotFound,
     TaskyardError,
+    named,
 )
 from taskyard.events.bus import Bus
 from taskyard.lifecycle import ENDED, RETRYABLE, TaskStatus, check_move
@@ -224,6 +225,10 @@ class TaskService:
             await self._visible(principal, task_id)
         return found
 
+    async def steps_of(self, principal: Principal, task_ids: Sequence[str]) -> Mapping[str, Sequence[Step]]:
+        """The plans of many tasks, by id; what has none or may not be seen is left out."""
+        return await self._reader.steps_of(task_ids, principal.scope)
+
     async def types(self, _principal: Principal) -> Sequence[TaskTypeSpec]:
         """The task types that workers have declared; anyone with a token may see them."""
         return await self._catalog.types()
@@ -232,12 +237,18 @@ class TaskService:
         self, principal: Principal, task_id: str, after_version: int = 0, limit: int = 100
     ) -> Sequence[Event]:
         """The audit trail of a task, oldest first."""
-        if not 1 <= limit <= MAX_EVENTS:
-            raise InvalidInput(f"the limit lies between 1 and {MAX_EVENTS}", path=["limit"])
-        found = await self._reader.events_of(task_id, principal.scope, after_version, limit)
+        found = (await self.events_of(principal, [task_id], after_version, limit)).get(task_id, [])
         if not found:
             await self._visible(principal, task_id)
         return found
+
+    async def events_of(
+        self, principal: Principal, task_ids: Sequence[str], after_version: int = 0, limit: int = 100
+    ) -> Mapping[str, Sequence[Event]]:
+        """The audit trails of many tasks, by id; what may not be seen is left out."""
+        if not 1 <= limit <= MAX_EVENTS:
+            raise InvalidInput(f"the limit lies between 1 and {MAX_EVENTS}", path=["limit"])
+        return await self._reader.events_of(task_ids, principal.scope, after_version, limit)
 
     # -- steer --------------------------------------------------------------------------------
 
@@ -332,7 +343,7 @@ class TaskService:
     async def _visible(self, principal: Principal, task_id: str) -> Task:
         task = await self._reader.get(task_id, principal.scope)
         if task is None:
-            raise NotFound(f"there is no task {task_id!r}", path=["id"])
+            raise NotFound(f"there is no task {named(task_id)}", path=["id"])
         return task
 
 

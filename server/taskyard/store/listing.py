@@ -49,14 +49,14 @@ class Sort:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskFilter:
-    """What a list keeps; everything given must hold, and within a sequence any one value."""
+    """What a list keeps; everything given must hold: of a sequence any one value, so nothing of an empty one."""
 
-    statuses: Sequence[TaskStatus] = ()
-    priorities: Sequence[Priority] = ()
-    task_types: Sequence[str] = ()
-    agent_ids: Sequence[str] = ()
-    queues: Sequence[str] = ()
-    owners: Sequence[str] = ()
+    statuses: Sequence[TaskStatus] | None = None
+    priorities: Sequence[Priority] | None = None
+    task_types: Sequence[str] | None = None
+    agent_ids: Sequence[str] | None = None
+    queues: Sequence[str] | None = None
+    owners: Sequence[str] | None = None
     instance_id: str | None = None
     created_from: datetime | None = None
     #: Exclusive.
@@ -108,10 +108,10 @@ def matching(scope: Scope, wanted: TaskFilter) -> ColumnElement[bool]:
         (tasks.c.queue, wanted.queues),
         (tasks.c.owner, wanted.owners),
     ):
-        if values:
+        if values is not None:
             where.append(column == values[0] if len(values) == 1 else column.in_(values))
-    if wanted.priorities:
-        where.append(or_(*(tasks.c.priority.between(*_band_limits(band)) for band in wanted.priorities)))
+    if wanted.priorities is not None:
+        where.append(or_(false(), *(tasks.c.priority.between(*_band_limits(band)) for band in wanted.priorities)))
     if wanted.created_from is not None:
         where.append(tasks.c.created_at >= wanted.created_from)
     if wanted.created_before is not None:

@@ -1,5 +1,6 @@
 """Reading tasks, steps and events. Every read takes the `Scope` that it may see."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
@@ -156,27 +157,40 @@ class TaskReader:
 
     async def steps(self, task_id: str, scope: Scope) -> list[Step]:
         """The plan of a task, in its order."""
+        return (await self.steps_of([task_id], scope)).get(task_id, [])
+
+    async def steps_of(self, task_ids: Sequence[str], scope: Scope) -> dict[str, list[Step]]:
+        """The plans of those of these tasks that have one, each in its order."""
         statement = (
             select(steps)
             .join(tasks, tasks.c.id == steps.c.task_id)
-            .where(steps.c.task_id == task_id, within(scope))
+            .where(steps.c.task_id.in_(task_ids), within(scope))
             .order_by(steps.c.position)
         )
+        found: dict[str, list[Step]] = defaultdict(list)
         async with self._database.read() as connection:
-            rows = (await connection.execute(statement)).mappings().all()
-        return [Step(**{**row, "status": StepStatus(row["status"])}) for row in rows]
+            for row in (await connection.execute(statement)).mappings():
+                found[row["task_id"]].append(Step(**{**row, "status": StepStatus(row["status"])}))
+        return found
 
-    async def events_of(self, task_id: str, scope: Scope, after_version: int, limit: int) -> list[Event]:
-        """What happened to a task, in order."""
+    async def events_of(
+        self, task_ids: Sequence[str], scope: Scope, after_version: int, limit: int
+    ) -> dict[str, list[Event]]:
+        """What happened to each of these tasks, in order: up to `limit` events after that version."""
+        # The versions of a task have no gaps: so their number is known without a limit for each.
+        first = max(after_version, 0)
         statement = (
             select(events)
             .join(tasks, tasks.c.id == events.c.task_id)
-            .where(events.c.task_id == task_id, events.c.version > after_version, within(scope))
+            .where(events.c.task_id.in_(task_ids), within(scope))
+            .where(events.c.version > first, events.c.version <= first + limit)
             .order_by(events.c.version)
-            .limit(limit)
         )
+        found: dict[str, list[Event]] = defaultdict(list)
         async with self._database.read() as connection:
-            return [_event(row) for row in await connection.execute(statement)]
+            for row in await connection.execute(statement):
+                found[row.task_id].append(_event(row))
+        return found
 
     async def events_after(self, seq: int, limit: int) -> list[Event]:
         """The log of the whole deployment from a cursor on, in order."""
