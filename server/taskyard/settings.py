@@ -1,5 +1,6 @@
 """Settings: one frozen object, built once at start, checked there. No other module reads the environment."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from taskyard.errors import StartupError
 
 #: HS256 wants a key at least as long as its digest (RFC 7518, 3.2).
 MIN_SECRET_BYTES = 32
+#: In a URL: what stands between the user's name and the last @, or in the parameter of that name.
+_PASSWORD = re.compile(r"(://[^:/@\s]*:(?=\S*@)|[?&]password=)(\S*(?=@)|[^&\s]*)")
 
 
 class Settings(BaseSettings):
@@ -26,7 +29,7 @@ class Settings(BaseSettings):
         hide_input_in_errors=True,
     )
 
-    data: Path = Field(default=Path(".taskyard"), alias="TASKYARD_DATA", description="data folder of `dev`")
+    data: Path = Field(default=Path(".taskyard"), alias="TASKYARD_DATA", description="data folder")
     jwt_secret: SecretStr | None = Field(
         default=None, alias="JWT_SECRET", description="key that signs the tokens, 32 bytes or more"
     )
@@ -130,6 +133,15 @@ def load_settings(overrides: Mapping[str, Any] | None = None) -> Settings:
     if settings.heartbeat * 2 > settings.lease:
         raise StartupError("bad setting: TASKYARD_HEARTBEAT_SECONDS must be at most half of TASKYARD_LEASE_SECONDS")
     return settings
+
+
+def effective(settings: Settings) -> dict[str, str]:
+    """The value of each variable as text: secrets are masked, and so are passwords inside URLs."""
+    values = {
+        field.alias or name: "" if getattr(settings, name) is None else str(getattr(settings, name))
+        for name, field in Settings.model_fields.items()
+    }
+    return {variable: _PASSWORD.sub(r"\1***", value) for variable, value in values.items()}
 
 
 def _variable(location: tuple[str | int, ...]) -> str:

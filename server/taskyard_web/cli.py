@@ -1,6 +1,5 @@
 """The command line. A command imports what it needs when it runs, so that help and version come at once."""
 
-import sys
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, TypeVar
@@ -169,6 +168,15 @@ def schema() -> None:
 
 
 @main.command()
+def config() -> None:
+    """Print the settings that hold, a line each: VARIABLE=value. Secrets are masked."""
+    from taskyard.settings import effective, load_settings
+
+    for variable, value in effective(load_settings()).items():
+        click.echo(f"{variable}={value}")
+
+
+@main.command()
 def version() -> None:
     """Print the version."""
     from importlib.metadata import version as installed_version
@@ -177,11 +185,7 @@ def version() -> None:
 
 
 def _run(work: Coroutine[Any, Any, T]) -> T:
-    """Run in uvloop, where there is one."""
-    if sys.platform == "win32":
-        import asyncio
-
-        return asyncio.run(work)
+    """Run in uvloop's event loop."""
     import uvloop
 
     return uvloop.run(work)

@@ -231,14 +231,27 @@ def test_version() -> None:
     assert re.fullmatch(r"\d+\.\d+\.\d+\S*\n", run_taskyard("version"))
 
 
+def test_config_prints_the_settings_that_hold(tmp_path: Path) -> None:
+    env = {"JWT_SECRET": "canary " * 10, "TASKYARD_PORT": "5000"}
+    said = run_taskyard("config", env=env, cwd=tmp_path)
+    lines = said.splitlines()
+    assert {"TASKYARD_PORT=5000", "TASKYARD_HOST=127.0.0.1", "TASKYARD_TOKEN=", "JWT_SECRET=**********"} <= {*lines}
+    assert all(re.fullmatch(r"[A-Z_]+=.*", line) for line in lines)
+    assert "canary" not in said
+    assert list(tmp_path.iterdir()) == []
+    check_sentence(run_taskyard("config", env={"TASKYARD_PORT": "http"}, expect=1), "TASKYARD_PORT")
+
+
 def test_schema_prints_the_published_contract() -> None:
     assert run_taskyard("schema") == (ROOT / "graphql" / "schema.graphql").read_text()
 
 
 def test_help_names_every_command() -> None:
     said = run_taskyard("--help")
-    for name in ("dev", "token", "schema", "version"):
-        assert re.search(rf"^  {name} ", said, re.MULTILINE)
+    assert {"dev", "serve", "migrate", "token", "watch", "schema", "config", "version"} <= cli.main.commands.keys()
+    for name, command in cli.main.commands.items():
+        assert re.search(rf"^  {name} +\S", said, re.MULTILINE)
+        assert command.help
 
 
 @pytest.mark.parametrize("arguments", [["version"], ["--help"], ["token", "--help"], ["dev", "--help"]])

@@ -121,11 +121,16 @@ async def test_cancelled_while_waiting_for_another_try_is_no_wait(
 # -- health -----------------------------------------------------------------------------------
 
 
-async def test_ready_tasks_and_no_worker_are_critical(runtime: Runtime, user: Principal, clock: FakeClock) -> None:
+async def test_a_minute_of_waiting_is_critical_without_a_worker(
+    runtime: Runtime, user: Principal, clock: FakeClock
+) -> None:
     await submit(runtime, user)
+    clock.advance(60)
+    assert (await runtime.figures.queue_status(user)).health is QueueHealth.HEALTHY
+    clock.advance(0.001)
     assert (await runtime.figures.queue_status(user)).health is QueueHealth.CRITICAL
     await be_alive(runtime)
-    assert (await runtime.figures.queue_status(user)).health is QueueHealth.HEALTHY
+    assert (await runtime.figures.queue_status(user)).health is QueueHealth.DEGRADED
     clock.advance(15.001)
     assert (await runtime.figures.queue_status(user)).health is QueueHealth.CRITICAL, "it fell silent"
 

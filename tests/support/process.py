@@ -1,4 +1,4 @@
-"""A real `taskyard dev`, started as a user starts it, on a free port."""
+"""A real `taskyard dev` or `taskyard serve`, started as a user starts it, on a free port."""
 
 import os
 import re
@@ -8,11 +8,11 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import httpx
 
@@ -35,40 +35,32 @@ def _migrated() -> bytes:
         return path.read_bytes()
 
 
-class DevProcess:
-    """`taskyard dev` over a data folder. Use as a context manager; `stop` and `kill` end it.
+class ServerProcess:
+    """A command that serves a data folder. Use as a context manager; `stop` and `kill` end it."""
 
-    A folder that does not exist yet is made with its database ready, unless it is to be `fresh`.
-    """
+    command: str
+    #: An administrator's, for operations that name no other.
+    token: str
 
     def __init__(
-        self,
-        data: Path,
-        *arguments: str,
-        env: Mapping[str, str] | None = None,
-        cwd: Path | None = None,
-        fresh: bool = False,
+        self, data: Path, *arguments: str, env: Mapping[str, str] | None = None, cwd: Path | None = None
     ) -> None:
         self.data = data
-        if not fresh and not data.exists():
-            data.mkdir(mode=0o700)
-            (data / DATABASE_FILE).write_bytes(_migrated())
         self.output = ""
         self._over = False
         self._printed = threading.Condition()
         self._process = subprocess.Popen(
-            [str(TASKYARD), "dev", "--port", "0", "--data", str(data), *arguments],
+            [str(TASKYARD), self.command, "--port", "0", "--data", str(data), *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             env=clean_environment(env),
             cwd=cwd or data.parent,
         )
         # Read on all the while: a process whose pipe is full stands still.
-        self._reader = threading.Thread(target=self._read, name="taskyard dev's output", daemon=True)
+        self._reader = threading.Thread(target=self._read, name="taskyard's output", daemon=True)
         self._reader.start()
         self.wait_for("Ctrl-C stops.")
         self.address = self._find(r"ready at (\S+)")
-        self.token = self._find(r"administrator\):\s*(\S+)")
 
     @property
     def pid(self) -> int:
@@ -82,7 +74,7 @@ class DevProcess:
             if text in self.output:
                 return
         self._ended()
-        raise AssertionError(f"taskyard dev never printed {text!r}, but:\n{self.output}")
+        raise AssertionError(f"taskyard {self.command} never printed {text!r}, but:\n{self.output}")
 
     def graphql(
         self,
@@ -111,11 +103,6 @@ class DevProcess:
         data: dict[str, Any] = body["data"]
         return data
 
-    def make_token(self, sub: str, role: str, *instances: str, ttl: int = 3600) -> str:
-        """As `taskyard token` makes it, without a process for each."""
-        tokens = Tokens(kept_secret(self.data), SystemClock())
-        return tokens.issue(sub, Role(role), list(instances) or [DEFAULT_INSTANCE], timedelta(seconds=ttl))
-
     def send_signal(self, number: signal.Signals) -> None:
         """Send a signal and wait for nothing."""
         self._process.send_signal(number)
@@ -129,7 +116,7 @@ class DevProcess:
         self._process.kill()
         self._ended()
 
-    def __enter__(self) -> "DevProcess":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -157,6 +144,45 @@ class DevProcess:
         found = re.search(pattern, self.output)
         assert found is not None, self.output
         return found[1]
+
+
+class DevProcess(ServerProcess):
+    """`taskyard dev`.
+
+    A folder that does not exist yet is made with its database ready, unless it is to be `fresh`.
+    """
+
+    command = "dev"
+
+    def __init__(self, data: Path, *arguments: str, fresh: bool = False, **options: Any) -> None:
+        if not fresh and not data.exists():
+            data.mkdir(mode=0o700)
+            (data / DATABASE_FILE).write_bytes(_migrated())
+        super().__init__(data, *arguments, **options)
+        self.token = self._find(r"administrator\):\s*(\S+)")
+
+    def make_token(self, sub: str, role: str, *instances: str, ttl: int = 3600) -> str:
+        """As `taskyard token` makes it, without a process for each."""
+        return _token(kept_secret(self.data), sub, role, instances, ttl)
+
+
+class ServeProcess(ServerProcess):
+    """`taskyard serve` over a migrated folder, with a secret of the environment."""
+
+    command = "serve"
+    secret = "the secret of a deployment, 32 bytes and more"
+
+    def __init__(self, data: Path) -> None:
+        super().__init__(data, env={"JWT_SECRET": self.secret})
+        self.token = self.make_token("admin", "admin")
+
+    def make_token(self, sub: str, role: str) -> str:
+        return _token(self.secret, sub, role)
+
+
+def _token(secret: str, sub: str, role: str, instances: Sequence[str] = (), ttl: int = 3600) -> str:
+    tokens = Tokens(secret, SystemClock())
+    return tokens.issue(sub, Role(role), list(instances) or [DEFAULT_INSTANCE], timedelta(seconds=ttl))
 
 
 def run_taskyard(

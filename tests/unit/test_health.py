@@ -7,7 +7,7 @@ import pytest
 
 from taskyard.service.health import QueueHealth, queue_health
 
-WELL = {"oldest_wait": timedelta(), "ended": 100, "failed": 0, "ready": 0, "workers": 1}
+WELL = {"oldest_wait": timedelta(), "ended": 100, "failed": 0, "workers": 1}
 INSTANT = timedelta(microseconds=1)
 
 
@@ -16,10 +16,10 @@ INSTANT = timedelta(microseconds=1)
     [
         ({}, "HEALTHY"),
         # How long the oldest has waited.
-        ({"ready": 1, "oldest_wait": timedelta(minutes=1)}, "HEALTHY"),
-        ({"ready": 1, "oldest_wait": timedelta(minutes=1) + INSTANT}, "DEGRADED"),
-        ({"ready": 1, "oldest_wait": timedelta(minutes=15)}, "DEGRADED"),
-        ({"ready": 1, "oldest_wait": timedelta(minutes=15) + INSTANT}, "CRITICAL"),
+        ({"oldest_wait": timedelta(minutes=1)}, "HEALTHY"),
+        ({"oldest_wait": timedelta(minutes=1) + INSTANT}, "DEGRADED"),
+        ({"oldest_wait": timedelta(minutes=15)}, "DEGRADED"),
+        ({"oldest_wait": timedelta(minutes=15) + INSTANT}, "CRITICAL"),
         # How many ends were failures.
         ({"ended": 100, "failed": 19}, "HEALTHY"),
         ({"ended": 100, "failed": 20}, "DEGRADED"),
@@ -33,8 +33,9 @@ INSTANT = timedelta(microseconds=1)
         ({"ended": 20, "failed": 3}, "HEALTHY"),
         ({"ended": 0, "failed": 0}, "HEALTHY"),
         # Who is there to work.
-        ({"ready": 1, "workers": 0}, "CRITICAL"),
-        ({"ready": 0, "workers": 0}, "HEALTHY"),
+        ({"workers": 0}, "HEALTHY"),
+        ({"workers": 0, "oldest_wait": timedelta(minutes=1)}, "HEALTHY"),
+        ({"workers": 0, "oldest_wait": timedelta(minutes=1) + INSTANT}, "CRITICAL"),
         # The worst rule holds.
         ({"oldest_wait": timedelta(minutes=2), "failed": 60}, "CRITICAL"),
         ({"oldest_wait": timedelta(minutes=20), "failed": 20}, "CRITICAL"),

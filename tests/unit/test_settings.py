@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from taskyard.errors import StartupError
-from taskyard.settings import Settings, load_settings
+from taskyard.settings import Settings, effective, load_settings
 
 SECRET = "s" * 32
 
@@ -120,6 +120,42 @@ def test_overrides_stand_above_the_environment(monkeypatch: pytest.MonkeyPatch, 
 def test_what_others_call_so_is_not_ours(monkeypatch: pytest.MonkeyPatch, variable: str, value: str) -> None:
     monkeypatch.setenv(variable, value)
     assert load_settings() == Settings.model_construct()
+
+
+def test_the_effective_settings_are_every_variable_with_its_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TASKYARD_PORT", "5000")
+    shown = effective(load_settings({"concurrency": 3}))
+    assert shown.keys() == {field.alias for field in Settings.model_fields.values()}
+    assert (shown["TASKYARD_PORT"], shown["TASKYARD_CONCURRENCY"]) == ("5000", "3")
+    assert (shown["TASKYARD_LEASE_SECONDS"], shown["TASKYARD_STRICT_AGENTS"]) == ("30.0", "False")
+    assert shown["JWT_SECRET"] == shown["TASKYARD_DEFAULT_PROCESSOR"] == ""
+
+
+@pytest.mark.parametrize("variable", ["JWT_SECRET", "TASKYARD_TOKEN"])
+def test_the_effective_settings_show_no_secret(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+    monkeypatch.setenv(variable, "canary " * 10)
+    shown = effective(load_settings())
+    assert shown[variable] == "**********"
+    assert "canary" not in str(shown)
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("redis://host:6379/0", "redis://host:6379/0"),
+        ("redis://:canary@host:6379/0", "redis://:***@host:6379/0"),
+        ("postgresql://ann:canary@host:5432/db?ssl=1", "postgresql://ann:***@host:5432/db?ssl=1"),
+        ("postgresql://ann:can/ary@canary@host/db", "postgresql://ann:***@host/db"),
+        ("postgresql://ann@host/db?password=canary&ssl=1", "postgresql://ann@host/db?password=***&ssl=1"),
+        ("postgresql://ann@host/db?ssl=1&password=canary", "postgresql://ann@host/db?ssl=1&password=***"),
+        ("a:b@c", "a:b@c"),
+    ],
+)
+def test_the_effective_settings_show_no_password_of_a_url(
+    monkeypatch: pytest.MonkeyPatch, value: str, shown: str
+) -> None:
+    monkeypatch.setenv("TASKYARD_DEFAULT_PROCESSOR", value)  # any text: it stands for the variables that hold URLs
+    assert effective(load_settings())["TASKYARD_DEFAULT_PROCESSOR"] == shown
 
 
 def test_settings_do_not_change() -> None:

@@ -89,7 +89,6 @@ class FigureService:
                 oldest_wait=now - counts.oldest_queued_at if counts.oldest_queued_at else timedelta(),
                 ended=ends.get(TaskStatus.COMPLETED, 0) + failed,
                 failed=failed,
-                ready=by_status.get(TaskStatus.QUEUED, 0),
                 workers=len(await self._catalog.living_workers()),
             ),
         )

@@ -19,15 +19,17 @@ class QueueHealth(StrEnum):
     CRITICAL = "CRITICAL"
 
 
-def queue_health(*, oldest_wait: timedelta, ended: int, failed: int, ready: int, workers: int) -> QueueHealth:
+def queue_health(*, oldest_wait: timedelta, ended: int, failed: int, workers: int) -> QueueHealth:
     """The health of a queue from how long its oldest ready task has waited, how many of the tasks that
     ended in the last hour failed, and whether any worker lives.
 
-    CRITICAL: tasks are ready and no worker lives, or the oldest has waited over 15 minutes, or half of
+    CRITICAL: the oldest has waited over 15 minutes, or over one minute while no worker lives, or half of
     the ends or more were failures. DEGRADED: it has waited over a minute, or a fifth or more failed.
+    Without a worker remote agents may still do the tasks: only one that waits tells that nobody does.
     """
     failure_rate = failed / ended if ended >= ENOUGH_ENDS else 0.0
-    if (ready and not workers) or oldest_wait > CRITICAL_WAIT or failure_rate >= CRITICAL_FAILURES:
+    patience = CRITICAL_WAIT if workers else DEGRADED_WAIT
+    if oldest_wait > patience or failure_rate >= CRITICAL_FAILURES:
         return QueueHealth.CRITICAL
     if oldest_wait > DEGRADED_WAIT or failure_rate >= DEGRADED_FAILURES:
         return QueueHealth.DEGRADED
