@@ -62,5 +62,6 @@ lock: $(UV) ## renew requirements.lock from pyproject.toml
 	@$(UV) lock --quiet
 	@$(UV) export --quiet --frozen --no-emit-project --all-groups --no-header -o requirements.lock
 
-clean: ## remove what was set up
-	rm -rf .venv .dev uv.lock
+clean: ## remove what was set up, built and cached
+	rm -rf .venv .dev uv.lock dist .coverage* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf tools/prisma/node_modules tests/browser/node_modules graphql/taskyard_graphql/static

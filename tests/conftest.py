@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.clock import FakeClock
+from tests.support.real import need_assets
 
 from taskyard.principal import Principal, Role
 from taskyard.runtime import Runtime, open_embedded
@@ -54,6 +55,12 @@ def data_folder(tmp_path: Path, database_template: Path) -> Path:
     folder.mkdir()
     shutil.copy(database_template, folder / DATABASE_FILE)
     return folder
+
+
+@pytest.fixture
+def assets() -> None:
+    """GraphiQL's files, which a set-up may leave out."""
+    need_assets()
 
 
 @pytest.fixture

@@ -77,6 +77,12 @@ def tasks_of(connection: sqlite3.Connection) -> dict[str, sqlite3.Row]:
     return {row["id"]: row for row in connection.execute("SELECT * FROM tasks")}
 
 
+def make_short(connection: sqlite3.Connection) -> None:
+    """Let the long runs end at once the next time, so that the test need not wait for them."""
+    with connection:
+        connection.execute("UPDATE tasks SET input = '{\"seconds\": 0.1}' WHERE task_type = 'delay'")
+
+
 def check_events(connection: sqlite3.Connection) -> None:
     """The log is whole: no gap in the order of all events, none in any task's own, one completion each."""
     assert connection.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
@@ -102,7 +108,7 @@ CLAIMS = "SELECT count(*) FROM events WHERE task_id = ? AND json_extract(state, 
 def test_killed_with_a_thousand_tasks_queued_and_several_running(tmp_path: Path) -> None:
     data = tmp_path / "data"
     with DevProcess(data, "--concurrency", str(SLOTS)) as process:
-        long = submit(process, delays(SLOTS, 3))
+        long = submit(process, delays(SLOTS, 3000))
         short = [task_id for _ in range(10) for task_id in submit(process, echoes(100))]
         # The long runs hold all slots, so that the thousand wait behind them.
         eventually(lambda: figures(process)["processingTasks"] == SLOTS)
@@ -112,10 +118,9 @@ def test_killed_with_a_thousand_tasks_queued_and_several_running(tmp_path: Path)
         tasks = tasks_of(connection)
         assert tasks.keys() == {*long, *short}
         interrupted = {task_id for task_id, task in tasks.items() if task["status"] == "PROCESSING"}
-        assert len(interrupted) == SLOTS
-        queued = [task_id for task_id, task in tasks.items() if task["status"] == "QUEUED"]
-        assert len(queued) + SLOTS + sum(task["status"] == "COMPLETED" for task in tasks.values()) == 1000 + SLOTS
-        done_before = {task_id: task["attempt"] for task_id, task in tasks.items() if task["status"] == "COMPLETED"}
+        assert interrupted == {*long}
+        assert {tasks[task_id]["status"] for task_id in short} == {"QUEUED"}
+        make_short(connection)
 
     with DevProcess(data, "--concurrency", "50") as process:
         all_completed(process, 1000 + SLOTS)
@@ -128,7 +133,6 @@ def test_killed_with_a_thousand_tasks_queued_and_several_running(tmp_path: Path)
             lost = 1 if task_id in interrupted else 0
             assert (task["lost_count"], task["retry_count"], task["attempt"]) == (lost, 0, 1 + lost)
             assert connection.execute(CLAIMS, [task_id]).fetchone()[0] == task["attempt"]
-        assert {task_id: tasks[task_id]["attempt"] for task_id in done_before} == done_before
         reasons = connection.execute(
             "SELECT task_id, json_extract(detail, '$.reason') AS reason FROM events WHERE actor = 'system:janitor'"
         )
@@ -173,7 +177,7 @@ def test_terminated_with_a_thousand_tasks_queued_and_several_running(tmp_path: P
     data = tmp_path / "data"
     # The long runs outlast the patience of the stop: they are given back.
     with DevProcess(data, "--concurrency", str(SLOTS), env={"TASKYARD_DRAIN_SECONDS": "0.5"}) as process:
-        long = submit(process, delays(SLOTS, 30))
+        long = submit(process, delays(SLOTS, 3000))
         short = [task_id for _ in range(10) for task_id in submit(process, echoes(100))]
         eventually(lambda: figures(process)["processingTasks"] == SLOTS)
         assert process.stop(signal.SIGTERM) == 0
@@ -186,9 +190,7 @@ def test_terminated_with_a_thousand_tasks_queued_and_several_running(tmp_path: P
         # In their old places, before all the others: what was begun is done first.
         first = connection.execute("SELECT id FROM tasks ORDER BY priority DESC, queue_seq LIMIT ?", [SLOTS])
         assert {row["id"] for row in first} == set(long)
-        # To be done at once, so that the test need not wait for them.
-        with connection:
-            connection.execute("UPDATE tasks SET input = '{\"seconds\": 0.1}' WHERE task_type = 'delay'")
+        make_short(connection)
 
     with DevProcess(data, "--concurrency", "50") as process:
         all_completed(process, 1000 + SLOTS)

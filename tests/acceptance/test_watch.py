@@ -6,10 +6,12 @@ import pty
 import re
 import select
 import signal
+import socket
 import struct
 import subprocess
 import termios
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -113,15 +115,23 @@ def test_what_cannot_succeed_is_one_sentence(
 
 def test_a_restart_of_the_server_is_survived(tmp_path: Path) -> None:
     data = tmp_path / "data"
-    with DevProcess(data) as server:
-        port = server.address.rpartition(":")[2]
+    # Bound but not listening, it keeps the port for both servers; what runs need not end before a server does.
+    with socket.socket() as reserved:
+        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        reserved.bind(("127.0.0.1", 0))
+        port = str(reserved.getsockname()[1])
+        start = partial(DevProcess, data, "--port", port, env={"TASKYARD_DRAIN_SECONDS": "0"})
+        watch_a_restart(start, tmp_path)
+
+
+def watch_a_restart(start: Callable[[], DevProcess], tmp_path: Path) -> None:
+    with start() as server:
         submit(server, "delay", {"seconds": 600}, id="before")
         with Watching(tmp_path, *at(server)) as watching:
             eventually(lambda: watching.has("before", "PROCESSING"))
             server.stop(signal.SIGTERM)
             eventually(lambda: watching.errors)
-            # The same address again; `--port 0` of the helper is overridden by what comes later.
-            with DevProcess(data, "--port", port) as again:
+            with start() as again:
                 submit(again, "echo", "hi", id="after")
                 eventually(lambda: watching.has("after", "COMPLETED"))
                 assert watching.errors[1:] == ["Connected again."]

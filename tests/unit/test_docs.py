@@ -17,6 +17,8 @@ def test_the_table_of_settings_is_complete() -> None:
 
 
 def test_every_link_leads_somewhere() -> None:
-    for page in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
+    pages = [page for folder in ("docs", "examples", "loadtests") for page in (ROOT / folder).rglob("*.md")]
+    assert {"README.md", "processors.md"} <= {page.name for page in pages}
+    for page in [*ROOT.glob("*.md"), *pages]:
         for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
             assert (page.parent / target).exists(), f"{page.name}: {target}"

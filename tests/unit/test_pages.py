@@ -11,13 +11,10 @@ import httpx
 import pytest
 from starlette.applications import Starlette
 from starlette.routing import Mount, Route
+from tests.support.real import need_assets
 
 from taskyard_graphql import graphiql
 from taskyard_web.start_page import start_page
-
-needs_assets = pytest.mark.skipif(
-    not graphiql.ASSETS.is_dir(), reason="GraphiQL's files are not built (TASKYARD_SKIP_ASSETS)"
-)
 
 
 @pytest.fixture
@@ -39,8 +36,10 @@ def links(page: str) -> list[str]:
     return re.findall(r'(?:src|href)="([^"]*)"', page)
 
 
-@pytest.mark.parametrize("path", ["/", pytest.param("/graphql", marks=needs_assets), "/graphiql/graphiql.js"])
+@pytest.mark.parametrize("path", ["/", "/graphql", "/graphiql/graphiql.js"])
 async def test_pages_carry_the_headers_that_keep_them_to_themselves(client: httpx.AsyncClient, path: str) -> None:
+    if path == "/graphql":
+        need_assets()
     response = await client.get(path)
 
     assert response.status_code == 200
@@ -62,7 +61,7 @@ async def test_pages_link_to_no_other_origin(client: httpx.AsyncClient, path: st
     assert not re.search(r"<script(?! defer src=)|\son\w+=|\sstyle=", page)
 
 
-@needs_assets
+@pytest.mark.usefixtures("assets")
 async def test_every_file_that_graphiql_links_to_is_served_with_its_type(client: httpx.AsyncClient) -> None:
     types = {".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8"}
     files = [link for link in links((await client.get("/graphql")).text) if link != "data:,"]

@@ -1,6 +1,8 @@
-"""What must never be committed."""
+"""What must never be committed, and what `make clean` must not leave."""
 
 import json
+import subprocess
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -37,3 +39,23 @@ def test_no_lock_file_is_tied_to_one_index(path: Path) -> None:
 @pytest.mark.parametrize("package", ["graphql", "tests/graphql"])
 def test_no_package_of_ours_shadows_graphql_core(package: str) -> None:
     assert not (ROOT / package / "__init__.py").exists()
+
+
+def output_of(*command: str) -> list[str]:
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+
+
+def test_make_clean_removes_all_that_was_made_but_the_data() -> None:
+    removed = [
+        word
+        for line in output_of("make", "--no-print-directory", "-n", "clean")
+        for word in line.removeprefix("rm -rf ").split()
+    ]
+    made = output_of("git", "ls-files", "--others", "--ignored", "--exclude-from=.gitignore", "--directory")
+    kept = ("*.log", "*__pycache__", ".taskyard")
+    left = [
+        path for path in made if not any(fnmatch(path.rstrip("/"), pattern) for pattern in (*kept, *removed, "*.pyc"))
+    ]
+    assert ".venv/" in made
+    assert ".taskyard" not in removed
+    assert [path for path in left if not any(path.startswith(f"{folder}/") for folder in removed)] == []
