@@ -1,4 +1,4 @@
-"""Submitting: what is accepted, what is refused and where, and what a repeat gives."""
+"""Submitting a task: what is accepted, what is refused and where, and what a repeat gives."""
 
 import asyncio
 from dataclasses import replace
@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 from tests.support.clock import FakeClock
-from tests.support.core import claim, number, opened, rows, stored, submit
+from tests.support.core import claim, new, number, opened, rows, stored, submit
 
-from taskyard.errors import Forbidden, IdempotencyConflict, IdTaken, InvalidInput, TaskyardError
+from taskyard.errors import Forbidden, IdempotencyConflict, IdTaken, InvalidInput
 from taskyard.lifecycle import TaskStatus
 from taskyard.principal import EVERY_INSTANCE, Principal, Role
 from taskyard.queue.entry import Want
@@ -49,10 +49,6 @@ async def letters(runtime: Runtime) -> Runtime:
     await runtime.registry.declare([LETTER])
     runtime.catalog.expire()
     return runtime
-
-
-def new(**fields: Any) -> NewTask:
-    return NewTask(**({"task_type": "echo", "input": {}} | fields))
 
 
 # -- one task ---------------------------------------------------------------------------------
@@ -346,122 +342,6 @@ async def test_an_id_of_one_task_with_the_key_of_another_is_a_conflict(runtime: 
         await submit(runtime, user, id="first", input=1, idempotency_key="k")
 
 
-# -- batches ----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("mode", BatchMode)
-@pytest.mark.parametrize("size", [0, 101])
-async def test_a_batch_has_one_to_a_hundred_tasks(
-    runtime: Runtime, user: Principal, mode: BatchMode, size: int
-) -> None:
-    with pytest.raises(InvalidInput) as caught:
-        await runtime.tasks.create_batch(user, [new()] * size, mode)
-    assert caught.value.path == ["inputs"]
-
-
-@pytest.mark.parametrize("mode", BatchMode)
-async def test_a_hundred_tasks_in_order(runtime: Runtime, user: Principal, mode: BatchMode) -> None:
-    result = await runtime.tasks.create_batch(user, [new(input=index) for index in range(100)], mode)
-    assert (result.failed, result.errors) == (0, {})
-    kept = {task.id: task for task in [await stored(runtime, task.id) for task in result.tasks]}
-    assert [kept[task.id].payload.input for task in result.tasks] == list(range(100))  # type: ignore[union-attr]
-    claimed = await runtime.claims.claim("w1", Want(limit=100))
-    assert [task.id for task in claimed] == [task.id for task in result.tasks], "first in, first out"
-
-
-async def test_a_partial_batch_writes_the_good_ones_and_names_the_bad(runtime: Runtime, user: Principal) -> None:
-    await submit(runtime, user, id="taken", input="before")
-    batch = [
-        new(input=0),
-        new(priority=99),
-        new(input=2),
-        new(id="taken", input="other"),
-        new(input="\0"),
-        new(instance_id="foreign"),
-        new(input=6),
-    ]
-    result = await runtime.tasks.create_batch(user, batch, BatchMode.PARTIAL)
-    assert {index: error.code for index, error in result.errors.items()} == {
-        1: "INVALID_INPUT",
-        3: "ID_TAKEN",
-        4: "INVALID_INPUT",
-        5: "FORBIDDEN",
-    }
-    assert (result.failed, len(result.tasks)) == (4, 3)
-    inputs = [(await stored(runtime, task.id)).payload.input for task in result.tasks]  # type: ignore[union-attr]
-    assert inputs == [0, 2, 6]
-    assert await number(runtime, COUNT) == 4
-
-
-async def test_a_partial_batch_of_nothing_good(runtime: Runtime, user: Principal) -> None:
-    result = await runtime.tasks.create_batch(user, [new(priority=0)] * 2, BatchMode.PARTIAL)
-    assert (result.tasks, result.failed, sorted(result.errors)) == ([], 2, [0, 1])
-
-
-async def test_an_atomic_batch_with_a_bad_task_writes_nothing(runtime: Runtime, user: Principal) -> None:
-    result = await runtime.tasks.create_batch(user, [new(), new(priority=99), new()], BatchMode.ATOMIC)
-    assert (result.tasks, result.failed, list(result.errors)) == ([], 3, [1])
-    assert await number(runtime, COUNT) == 0
-    assert await number(runtime, "SELECT count(*) FROM events") == 0
-
-
-async def test_a_conflict_undoes_an_atomic_batch(runtime: Runtime, user: Principal) -> None:
-    await submit(runtime, user, idempotency_key="used", input="before")
-    batch = [new(input=0), new(input=1), new(idempotency_key="used", input="after"), new(input=3)]
-    result = await runtime.tasks.create_batch(user, batch, BatchMode.ATOMIC)
-    assert (result.tasks, result.failed) == ([], 4)
-    assert {index: error.code for index, error in result.errors.items()} == {2: "IDEMPOTENCY_CONFLICT"}
-    assert await number(runtime, COUNT) == 1
-    assert await number(runtime, "SELECT value FROM counters WHERE name = 'event'") == 1, "no number is lost"
-    assert len(await runtime.claims.claim("w1", Want(limit=10))) == 1, "nothing undone is in the queue"
-
-
-@pytest.mark.parametrize("mode", BatchMode)
-async def test_a_repeated_batch_gives_the_same_tasks(runtime: Runtime, user: Principal, mode: BatchMode) -> None:
-    batch = [new(input=index, idempotency_key=f"k{index}") for index in range(5)]
-    first = await runtime.tasks.create_batch(user, batch, mode)
-    again = await runtime.tasks.create_batch(user, batch, mode)
-    assert [task.id for task in again.tasks] == [task.id for task in first.tasks]
-    assert again.failed == 0
-    more = await runtime.tasks.create_batch(user, [batch[3], new(input="new"), batch[1]], mode)
-    assert [task.id for task in more.tasks][::2] == [first.tasks[3].id, first.tasks[1].id]
-    assert await number(runtime, COUNT) == 6
-
-
-@pytest.mark.parametrize("mode", BatchMode)
-async def test_a_repeat_inside_a_batch(runtime: Runtime, user: Principal, mode: BatchMode) -> None:
-    batch = [
-        new(input=1, idempotency_key="k"),
-        new(input=2, id="chosen"),
-        new(input=1, idempotency_key="k"),
-        new(input=2, id="chosen"),
-        new(input=1, idempotency_key="k"),
-    ]
-    result = await runtime.tasks.create_batch(user, batch, mode)
-    ids = [task.id for task in result.tasks]
-    assert ids == [ids[0], "chosen", ids[0], "chosen", ids[0]]
-    assert await number(runtime, COUNT) == 2
-
-
-async def test_a_contradiction_inside_an_atomic_batch(runtime: Runtime, user: Principal) -> None:
-    batch = [
-        new(input=1, idempotency_key="k"),
-        new(input=2, idempotency_key="k"),
-        new(input=3, id="chosen"),
-        new(input=4, id="chosen"),
-    ]
-    result = await runtime.tasks.create_batch(user, batch, BatchMode.ATOMIC)
-    assert {index: error.code for index, error in result.errors.items()} == {1: "IDEMPOTENCY_CONFLICT", 3: "ID_TAKEN"}
-    assert (result.tasks, await number(runtime, COUNT)) == ([], 0)
-
-
-async def test_one_id_for_two_instances_in_a_batch(runtime: Runtime) -> None:
-    anywhere = Principal("u", Role.USER, frozenset({"a", "b"}))
-    batch = [new(id="one", instance_id="a"), new(id="one", instance_id="b")]
-    result = await runtime.tasks.create_batch(anywhere, batch, BatchMode.ATOMIC)
-    assert {index: error.code for index, error in result.errors.items()} == {1: "ID_TAKEN"}
-
-
 # -- agents -----------------------------------------------------------------------------------
 
 
@@ -524,15 +404,3 @@ async def test_a_scheduled_task_is_never_claimed_before_its_time(
 async def test_a_time_that_is_past_means_now(runtime: Runtime, user: Principal, clock: FakeClock) -> None:
     made = await submit(runtime, user, scheduled_for=clock.now())
     assert (made.status, made.run_at, made.scheduled_for) == (TaskStatus.QUEUED, None, clock.now())
-
-
-async def test_an_unforeseen_fault_of_one_is_raised(
-    runtime: Runtime, user: Principal, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async def broken() -> list[TaskTypeSpec]:
-        raise RuntimeError("broken")
-
-    monkeypatch.setattr(runtime.registry, "types", broken)
-    with pytest.raises(RuntimeError) as caught:
-        await runtime.tasks.create_batch(user, [new()], BatchMode.PARTIAL)
-    assert not isinstance(caught.value, TaskyardError)

@@ -33,8 +33,13 @@ async def opened(folder: Path, clock: Clock | None = None, **settings: Any) -> A
         await runtime.aclose()
 
 
+def new(task_type: str = "echo", **fields: Any) -> NewTask:
+    """What is submitted, with everything that is not to the point filled in."""
+    return NewTask(task_type=task_type, **({"input": {}} | fields))
+
+
 async def submit(runtime: Runtime, principal: Principal, task_type: str = "echo", **fields: Any) -> Task:
-    return await runtime.tasks.create(principal, NewTask(task_type=task_type, **({"input": {}} | fields)))
+    return await runtime.tasks.create(principal, new(task_type, **fields))
 
 
 async def claim(runtime: Runtime, worker_id: str = "w1", **want: Any) -> tuple[Task, Run]:
