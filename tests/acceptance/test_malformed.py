@@ -120,15 +120,26 @@ def test_the_largest_input_fits_into_a_body(process: DevProcess) -> None:
     assert create(process, inputData="é" * 524_287)["data"]["createAITask"]["status"] == "QUEUED"
 
 
-def test_an_upload_that_breaks_off_is_nothing_to_speak_of(process: DevProcess) -> None:
+def begin_upload(process: DevProcess, length: int) -> socket.socket:
+    """A connection that has told the length of a body, and sent nothing of it."""
     address = urlsplit(process.address)
-    before = process.output
-    head = (
+    client = socket.create_connection((address.hostname, address.port or 0), timeout=PATIENCE)
+    client.sendall(
         f"POST /graphql HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {process.token}\r\n"
-        f"Content-Type: {JSON_TYPE}\r\nContent-Length: 100000\r\n\r\n"
+        f"Content-Type: {JSON_TYPE}\r\nContent-Length: {length}\r\n\r\n".encode()
     )
-    with socket.create_connection((address.hostname, address.port or 0)) as client:
-        client.sendall(head.encode() + b'{"query":')
+    return client
+
+
+def test_a_body_that_is_told_to_be_too_long_is_not_waited_for(process: DevProcess) -> None:
+    with begin_upload(process, MAX_BODY + 1) as client:
+        assert client.recv(100).startswith(b"HTTP/1.1 413 ")
+
+
+def test_an_upload_that_breaks_off_is_nothing_to_speak_of(process: DevProcess) -> None:
+    before = process.output
+    with begin_upload(process, 100_000) as client:
+        client.sendall(b'{"query":')
     # It has seen the end of that connection when it answers on a later one.
     for _ in range(3):
         process.data_of("{ __typename }")
