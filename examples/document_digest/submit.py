@@ -30,7 +30,7 @@ ENDED = ("COMPLETED", "FAILED", "CANCELLED", "REJECTED")
 @click.option("--sentences", type=int, default=3, show_default=True, help="longest summary of a file")
 def main(files: tuple[Path, ...], url: str, token: str, sentences: int) -> None:
     """Print word counts, keywords and a summary of text files."""
-    documents = [{"name": str(file), "text": file.read_text(encoding="utf-8")} for file in files]
+    documents = [{"name": str(file), "text": text_of(file)} for file in files]
     order = {"taskType": "document_digest", "inputData": {"documents": documents, "sentences": sentences}}
     task_id = post(url, token, CREATE, {"input": order})["createAITask"]["id"]
     asyncio.run(wait(url, token, task_id))
@@ -38,6 +38,13 @@ def main(files: tuple[Path, ...], url: str, token: str, sentences: int) -> None:
     if task["status"] != "COMPLETED":
         raise click.ClickException(f"the task was {task['status'].lower()}: {task['errorMessage']}")
     show(task["outputData"])
+
+
+def text_of(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise click.ClickException(f"{file} is not a text in UTF-8") from error
 
 
 def post(url: str, token: str, query: str, variables: dict[str, Any]) -> Any:

@@ -110,15 +110,14 @@ def token(sub: str, role: str, instances: tuple[str, ...], ttl: int, data: Path 
     """Print a token, signed with JWT_SECRET or with the secret that `dev` keeps in its data folder."""
     from datetime import timedelta
 
-    from taskyard.auth.tokens import Tokens, kept_secret
+    from taskyard.auth.tokens import Tokens, known_secret
     from taskyard.clock import SystemClock
     from taskyard.principal import Role
     from taskyard.settings import load_settings
 
     settings = load_settings({"data": data})
-    secret = settings.jwt_secret.get_secret_value() if settings.jwt_secret else kept_secret(settings.data)
     clock = SystemClock()
-    click.echo(Tokens(secret, clock).issue(sub, Role(role), list(instances), timedelta(seconds=ttl)))
+    click.echo(Tokens(known_secret(settings), clock).issue(sub, Role(role), list(instances), timedelta(seconds=ttl)))
 
 
 @main.command()

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict
 from pydantic.alias_generators import to_camel
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from taskyard.auth.tokens import SECRET_FILE, Tokens, kept_secret
+from taskyard.auth.tokens import Tokens, known_secret
 from taskyard.clock import Clock
 from taskyard.errors import InvalidInput, NotFound, StartupError, TaskyardError, Unauthenticated, Unavailable
 from taskyard.lifecycle import ENDED, TaskStatus
@@ -80,16 +80,10 @@ def token_source(settings: Settings, clock: Clock) -> Callable[[], str]:
     if settings.token is not None:
         given = settings.token.get_secret_value()
         return lambda: given
-    if settings.jwt_secret is not None:
-        secret = settings.jwt_secret.get_secret_value()
-    elif (settings.data / SECRET_FILE).exists():
-        secret = kept_secret(settings.data)
-    else:
-        raise StartupError(
-            f"there is no token: give one with --token or TASKYARD_TOKEN, or name the data folder"
-            f" of `taskyard dev` with --data ({settings.data} keeps no secret)"
-        )
-    tokens = Tokens(secret, clock)
+    try:
+        tokens = Tokens(known_secret(settings), clock)
+    except StartupError as error:
+        raise StartupError(f"there is no token: give one with --token or TASKYARD_TOKEN; {error.message}") from error
     return lambda: tokens.issue("watch", Role.USER, [EVERY_INSTANCE], TOKEN_TTL)
 
 

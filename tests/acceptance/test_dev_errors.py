@@ -217,7 +217,7 @@ def test_token_refuses_bad_arguments(arguments: list[str], message: str) -> None
 @pytest.mark.parametrize(
     ("arguments", "env", "message"),
     [
-        (["--data", "file/data"], {}, "cannot be read"),
+        (["--data", "file/data"], {}, "there is no secret to sign a token with"),
         ([], {"JWT_SECRET": "short"}, "JWT_SECRET: must have at least 32 bytes"),
     ],
 )

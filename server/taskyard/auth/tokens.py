@@ -11,7 +11,7 @@ from jose import jwt
 from taskyard.clock import Clock
 from taskyard.errors import StartupError, Unauthenticated
 from taskyard.principal import Principal, Role
-from taskyard.settings import MIN_SECRET_BYTES
+from taskyard.settings import MIN_SECRET_BYTES, Settings
 
 ALGORITHM = "HS256"
 ISSUER = AUDIENCE = "taskyard"
@@ -77,6 +77,21 @@ def _principal(claims: dict[str, Any]) -> Principal:
         instances=frozenset(instances),
         expires_at=datetime.fromtimestamp(claims["exp"], UTC),
     )
+
+
+def known_secret(settings: Settings) -> str:
+    """The secret that tokens are signed with here: of the settings, or the one that the data folder keeps.
+
+    Makes none: nobody would know it. Raises `StartupError` where there is none.
+    """
+    if settings.jwt_secret is not None:
+        return settings.jwt_secret.get_secret_value()
+    if not (settings.data / SECRET_FILE).exists():
+        raise StartupError(
+            f"there is no secret to sign a token with: set JWT_SECRET, or name the data folder of `taskyard dev`"
+            f" with --data ({settings.data} keeps no secret)"
+        )
+    return kept_secret(settings.data)
 
 
 def kept_secret(folder: Path) -> str:
