@@ -79,7 +79,7 @@ class GraphQLApp(GraphQL[Context, None]):
         except Exception as error:  # noqa: BLE001 - the edge of the protocol: logged by `masked`
             return _refusal(500, *masked(error, request.url.path))
 
-    async def get_context(self, request: Request | WebSocket, response: Any) -> Context:  # noqa: ARG002
+    async def get_context(self, request: Request | WebSocket, response: Any) -> Context:  # noqa: ARG002 - the library calls it so
         """Who asks, by the Authorization header; of a WebSocket, `connection_init` tells it later.
 
         Without a token nothing of a request is looked at, but for a browser's wish to see GraphiQL.
@@ -98,7 +98,7 @@ class GraphQLApp(GraphQL[Context, None]):
         nothing_to_say: UnsetType = UNSET
         return nothing_to_say
 
-    async def render_graphql_ide(self, request: Request) -> Response:  # noqa: ARG002
+    async def render_graphql_ide(self, request: Request) -> Response:  # noqa: ARG002 - as above
         assert self._ide is not None
         return self._ide
 

@@ -3,11 +3,14 @@
 import pytest
 from tests.support.core import new, number, stored, submit
 
-from taskyard.errors import InvalidInput, TaskyardError
+from taskyard.errors import InvalidInput, TaskyardError, Unavailable
 from taskyard.principal import Principal, Role
 from taskyard.queue.entry import Want
 from taskyard.runtime import Runtime
 from taskyard.service.tasks import BatchMode
+from taskyard.store.listing import TaskFilter
+from taskyard.store.registry import Registry
+from taskyard.store.tasks import TaskReader
 from taskyard.task import TaskTypeSpec
 
 COUNT = "SELECT count(*) FROM tasks"
@@ -136,3 +139,35 @@ async def test_an_unforeseen_fault_of_one_is_raised(
     with pytest.raises(RuntimeError) as caught:
         await runtime.tasks.create_batch(user, [new()], BatchMode.PARTIAL)
     assert not isinstance(caught.value, TaskyardError)
+
+
+@pytest.mark.parametrize("mode", BatchMode)
+@pytest.mark.parametrize("broken", [(Registry, "types"), (Registry, "add_agent")], ids=["the types", "the agents"])
+async def test_a_batch_that_meets_a_database_that_is_away_is_refused_whole(
+    runtime: Runtime, user: Principal, monkeypatch: pytest.MonkeyPatch, mode: BatchMode, broken: tuple[type, str]
+) -> None:
+    async def away(*_: object) -> None:
+        raise Unavailable("the database does not answer")
+
+    runtime.catalog.expire()
+    monkeypatch.setattr(*broken, away)
+    with pytest.raises(Unavailable):
+        await runtime.tasks.create_batch(user, [new(agent_id="ann") for _ in range(3)], mode)
+    monkeypatch.undo()
+    assert await runtime.tasks.count(user, TaskFilter()) == 0, "it can be sent again as it is"
+
+
+async def test_an_atomic_batch_that_cannot_look_up_a_repeat_is_refused_whole(
+    runtime: Runtime, user: Principal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = [new(id="known"), new(id="other")]
+    await runtime.tasks.create(user, batch[0])
+
+    async def away(*_: object, **__: object) -> None:
+        raise Unavailable("the database does not answer")
+
+    monkeypatch.setattr(TaskReader, "find_submitted", away)
+    with pytest.raises(Unavailable):
+        await runtime.tasks.create_batch(user, batch, BatchMode.ATOMIC)
+    monkeypatch.undo()
+    assert await runtime.tasks.count(user, TaskFilter()) == 1

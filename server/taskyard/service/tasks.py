@@ -13,6 +13,7 @@ from taskyard.errors import (
     InvalidInput,
     NotFound,
     TaskyardError,
+    Unavailable,
     named,
 )
 from taskyard.events.bus import Bus
@@ -112,7 +113,11 @@ class TaskService:
         return await self._met(insert) if event is None else self._made(insert, event)
 
     async def create_batch(self, principal: Principal, batch: Sequence[NewTask], mode: BatchMode) -> BatchResult:
-        """Accept up to `MAX_BATCH` tasks in one call. Raises `InvalidInput` for an empty or longer list."""
+        """Accept up to `MAX_BATCH` tasks in one call.
+
+        Raises `InvalidInput` for an empty or longer list, and `Unavailable`, with nothing written, if the
+        tasks cannot be checked now: that is no fault of any of them.
+        """
         if not 1 <= len(batch) <= MAX_BATCH:
             raise InvalidInput(f"a batch has 1 to {MAX_BATCH} tasks", path=["inputs"])
         prepared = await asyncio.gather(
@@ -121,7 +126,7 @@ class TaskService:
         errors: dict[int, TaskyardError] = {}
         inserts: dict[int, Insert] = {}
         for index, outcome in enumerate(prepared):
-            if isinstance(outcome, TaskyardError):
+            if isinstance(outcome, TaskyardError) and not isinstance(outcome, Unavailable):
                 errors[index] = outcome
             elif isinstance(outcome, BaseException):
                 raise outcome
@@ -132,6 +137,8 @@ class TaskService:
         for index, insert in list(inserts.items()):
             try:
                 await self._agents.register(principal, insert)
+            except Unavailable:
+                raise
             except TaskyardError as error:
                 errors[index] = error
                 del inserts[index]
@@ -165,6 +172,8 @@ class TaskService:
             for index in (index for index, event in written.items() if event is None):
                 try:
                     made[index] = await self._met(left[index])
+                except Unavailable:
+                    raise
                 except TaskyardError as error:
                     errors[index] = error
         if errors:
