@@ -1,13 +1,17 @@
 """Fixtures that every kind of test may use."""
 
+import os
 import random
+import secrets
 import shutil
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 from tests.support.clock import FakeClock
+from tests.support.databases import Databases
 from tests.support.real import need_assets
+from tests.support.servers import PostgresServer, RedisServer
 
 from taskyard.principal import Principal, Role
 from taskyard.runtime import Runtime, open_embedded
@@ -69,3 +73,43 @@ async def runtime(data_folder: Path, clock: FakeClock) -> AsyncIterator[Runtime]
     opened = await open_embedded(Settings(data=data_folder), clock, random.Random(1))
     yield opened
     await opened.aclose()
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """A PostgreSQL for this test run: named by TASKYARD_TEST_DATABASE_URL, or private."""
+    if named := os.environ.get("TASKYARD_TEST_DATABASE_URL"):
+        yield named
+        return
+    with PostgresServer() as server:
+        yield server.url()
+
+
+@pytest.fixture(scope="session")
+def empty_databases(postgres_url: str) -> Iterator[Databases]:
+    with Databases(postgres_url) as databases:
+        yield databases
+
+
+@pytest.fixture
+def empty_database_url(empty_databases: Databases) -> Iterator[str]:
+    """A database of this test's own on PostgreSQL, with nothing in it."""
+    url = empty_databases.take()
+    yield url
+    empty_databases.give_back(url)
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> Iterator[str]:
+    """A Redis for this test run: named by TASKYARD_TEST_REDIS_URL, or private. Others may use it: never flush it."""
+    if named := os.environ.get("TASKYARD_TEST_REDIS_URL"):
+        yield named
+        return
+    with RedisServer() as server:
+        yield server.url
+
+
+@pytest.fixture
+def redis_prefix() -> str:
+    """What every key and channel of this test begins with."""
+    return f"test-{secrets.token_hex(6)}"

@@ -21,7 +21,7 @@ from taskyard.service.live import LiveService
 from taskyard.service.maintenance import Maintenance
 from taskyard.service.submission import Submission
 from taskyard.service.tasks import TaskService
-from taskyard.settings import Settings
+from taskyard.settings import QueueBackend, Settings
 from taskyard.store.database import Database, DataFolder, open_sqlite
 from taskyard.store.figures import FigureReader
 from taskyard.store.registry import Registry
@@ -55,6 +55,7 @@ class Runtime:
     async def aclose(self) -> None:
         """Stop the streams, finish what is being written, let go of the data folder."""
         await self.hub.stop()
+        await self.bus.stop()
         await self.database.close()
         self.folder.release()
 
@@ -85,7 +86,7 @@ async def open_embedded(
     reader = TaskReader(database)
     registry = Registry(database, clock)
     by_sql = SqlQueue(reader, clock, settings.starve)
-    queue: TaskQueue = MemoryQueue(clock, settings.starve) if settings.queue_backend == "memory" else by_sql
+    queue: TaskQueue = by_sql if settings.queue_backend is QueueBackend.SQL else MemoryQueue(clock, settings.starve)
     announcer.index_in(queue)
     catalog = Catalog(registry, clock, settings.heartbeat)
     submission = Submission(catalog, clock, randomness.getrandbits, settings.max_retries)
@@ -139,6 +140,7 @@ async def open_embedded(
         folder=folder,
     )
     try:
+        await bus.start()
         await hub.start()
         await _rebuild(runtime)
         await runtime.maintenance.recover()

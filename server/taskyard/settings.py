@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,14 @@ from taskyard.errors import StartupError
 MIN_SECRET_BYTES = 32
 #: In a URL: what stands between the user's name and the last @, or in the parameter of that name.
 _PASSWORD = re.compile(r"(://[^:/@\s]*:(?=\S*@)|[?&]password=)(\S*(?=@)|[^&\s]*)")
+
+
+class QueueBackend(StrEnum):
+    """Where the index of ready tasks is kept; the tasks themselves are always in the database."""
+
+    MEMORY = "memory"
+    REDIS = "redis"
+    SQL = "sql"
 
 
 class Settings(BaseSettings):
@@ -30,6 +39,27 @@ class Settings(BaseSettings):
     )
 
     data: Path = Field(default=Path(".taskyard"), alias="TASKYARD_DATA", description="data folder")
+    # Not secrets as a whole: where they lead is worth showing. `effective` masks their passwords.
+    database_url: str | None = Field(
+        default=None,
+        repr=False,
+        min_length=1,
+        alias="DATABASE_URL",
+        description="PostgreSQL, as postgresql://; unset: SQLite in the data folder",
+    )
+    redis_url: str | None = Field(
+        default=None,
+        repr=False,
+        min_length=1,
+        alias="REDIS_URL",
+        description="Redis, as redis://; unset: PostgreSQL does its work as well",
+    )
+    redis_prefix: str = Field(
+        default="taskyard",
+        pattern=r"^[A-Za-z0-9_.:-]{1,100}$",
+        alias="TASKYARD_REDIS_PREFIX",
+        description="what every key and channel in Redis begins with",
+    )
     jwt_secret: SecretStr | None = Field(
         default=None, alias="JWT_SECRET", description="key that signs the tokens, 32 bytes or more"
     )
@@ -41,8 +71,10 @@ class Settings(BaseSettings):
     concurrency: int = Field(
         default=10, ge=1, le=10_000, alias="TASKYARD_CONCURRENCY", description="tasks a worker runs at once"
     )
-    queue_backend: str = Field(
-        default="memory", pattern="^(memory|sql)$", alias="TASKYARD_QUEUE", description="memory or sql"
+    queue_backend: QueueBackend | None = Field(
+        default=None,
+        alias="TASKYARD_QUEUE",
+        description="memory, redis or sql; unset: memory on SQLite, otherwise redis with REDIS_URL, sql without",
     )
     lease: float = Field(
         default=30,
@@ -132,6 +164,10 @@ def load_settings(overrides: Mapping[str, Any] | None = None) -> Settings:
         raise StartupError(f"bad setting: {faults}") from error
     if settings.heartbeat * 2 > settings.lease:
         raise StartupError("bad setting: TASKYARD_HEARTBEAT_SECONDS must be at most half of TASKYARD_LEASE_SECONDS")
+    if settings.queue_backend is QueueBackend.MEMORY and settings.database_url is not None:
+        raise StartupError("bad setting: TASKYARD_QUEUE: a queue in memory is only for SQLite; choose redis or sql")
+    if settings.queue_backend is QueueBackend.REDIS and settings.redis_url is None:
+        raise StartupError("bad setting: TASKYARD_QUEUE: redis needs REDIS_URL")
     return settings
 
 

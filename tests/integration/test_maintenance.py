@@ -16,6 +16,7 @@ from taskyard.queue.entry import Want
 from taskyard.runtime import Runtime
 from taskyard.service import maintenance
 from taskyard.service.maintenance import Maintenance
+from taskyard.settings import QueueBackend
 from taskyard.store.database import DATABASE_FILE
 from taskyard.store.tasks import TaskReader
 from taskyard.task import LogLevel, Metrics, StepStatus, Task
@@ -413,7 +414,7 @@ async def test_the_queue_is_filled_anew_in_slices(
 
 
 async def test_the_queue_straight_from_sql(data_folder: Path, clock: FakeClock, user: Principal) -> None:
-    async with opened(data_folder, clock, queue_backend="sql") as runtime:
+    async with opened(data_folder, clock, queue_backend=QueueBackend.SQL) as runtime:
         made = [(await submit(runtime, user, priority=p)).id for p in (2, 9)]
         assert [task.id for task in await runtime.claims.claim("w1", Want(limit=10))] == made[::-1]
 

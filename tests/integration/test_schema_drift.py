@@ -81,7 +81,7 @@ def test_a_migrated_database_has_every_column(migrated: Connection) -> None:
 
 def test_a_migrated_database_has_its_first_rows(migrated: Connection) -> None:
     assert migrated.scalars(select(instances.c.id)).all() == ["default"]
-    assert set(migrated.execute(select(counters))) == {("event", 0), ("queue", 0)}
+    assert set(migrated.execute(select(counters))) == {("event", 0), ("queue", 0), ("relay", 0)}
 
 
 def test_the_database_refuses_a_status_that_does_not_exist(migrated: Connection) -> None:

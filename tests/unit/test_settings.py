@@ -8,7 +8,8 @@ from pydantic import ValidationError
 from taskyard.errors import StartupError
 from taskyard.settings import Settings, effective, load_settings
 
-SECRET = "s" * 32
+#: Variables that other programs use as well, for the same thing.
+COMMON = {"DATABASE_URL", "REDIS_URL", "JWT_SECRET"}
 
 
 @pytest.fixture(autouse=True)
@@ -20,15 +21,16 @@ def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_defaults() -> None:
     settings = load_settings()
-    assert (settings.host, settings.port, settings.queue_backend) == ("127.0.0.1", 4000, "memory")
+    assert (settings.host, settings.port, settings.queue_backend) == ("127.0.0.1", 4000, None)
     assert (settings.lease, settings.heartbeat, settings.poll, settings.retention_days) == (30, 5, 1, 7)
     assert (settings.jwt_secret, settings.default_processor, settings.strict_agents) == (None, None, False)
+    assert (settings.database_url, settings.redis_url, settings.redis_prefix) == (None, None, "taskyard")
 
 
 def test_every_setting_says_what_it_is() -> None:
     for name, field in Settings.model_fields.items():
         assert field.description, name
-        assert field.alias == "JWT_SECRET" or str(field.alias).startswith("TASKYARD_"), name
+        assert field.alias in COMMON or str(field.alias).startswith("TASKYARD_"), name
 
 
 @pytest.mark.parametrize(
@@ -40,6 +42,10 @@ def test_every_setting_says_what_it_is() -> None:
         ("TASKYARD_PORT", ""),
         ("TASKYARD_CONCURRENCY", "0"),
         ("TASKYARD_CONCURRENCY", "10001"),
+        ("DATABASE_URL", ""),
+        ("REDIS_URL", ""),
+        ("TASKYARD_REDIS_PREFIX", ""),
+        ("TASKYARD_REDIS_PREFIX", "{tasks}"),
         ("TASKYARD_QUEUE", "redis2"),
         ("TASKYARD_LEASE_SECONDS", "0.5"),
         ("TASKYARD_LEASE_SECONDS", "inf"),
@@ -154,8 +160,27 @@ def test_the_effective_settings_show_no_secret(monkeypatch: pytest.MonkeyPatch, 
 def test_the_effective_settings_show_no_password_of_a_url(
     monkeypatch: pytest.MonkeyPatch, value: str, shown: str
 ) -> None:
-    monkeypatch.setenv("TASKYARD_DEFAULT_PROCESSOR", value)  # any text: it stands for the variables that hold URLs
-    assert effective(load_settings())["TASKYARD_DEFAULT_PROCESSOR"] == shown
+    monkeypatch.setenv("DATABASE_URL", value)
+    settings = load_settings()
+    assert effective(settings)["DATABASE_URL"] == shown
+    assert "canary" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("variables", "fault"),
+    [
+        ({"TASKYARD_QUEUE": "redis"}, "redis needs REDIS_URL"),
+        (
+            {"TASKYARD_QUEUE": "memory", "DATABASE_URL": "postgresql://host/db"},
+            "a queue in memory is only for SQLite",
+        ),
+    ],
+)
+def test_a_queue_needs_its_server(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], fault: str) -> None:
+    for variable, value in variables.items():
+        monkeypatch.setenv(variable, value)
+    with pytest.raises(StartupError, match=f"TASKYARD_QUEUE: {fault}"):
+        load_settings()
 
 
 def test_settings_do_not_change() -> None:

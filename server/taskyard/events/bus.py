@@ -16,6 +16,14 @@ Listener = Callable[[Sequence[Event]], None]
 class Bus(Protocol):
     """Carries committed events. They may be lost or cross each other on the way."""
 
+    async def start(self) -> None:
+        """Begin to hear. A bus that cannot reach its server goes on trying, and tells its listeners once it can."""
+        ...
+
+    async def stop(self) -> None:
+        """Let go of the server, within a bound. Both are idempotent."""
+        ...
+
     async def publish(self, events: Sequence[Event]) -> None: ...
 
     def listen(self, listener: Listener) -> Callable[[], None]:
@@ -28,6 +36,12 @@ class MemoryBus:
 
     def __init__(self) -> None:
         self._listeners: list[Listener] = []
+
+    async def start(self) -> None:
+        """There is nothing to connect."""
+
+    async def stop(self) -> None:
+        """There is nothing to let go of."""
 
     async def publish(self, events: Sequence[Event]) -> None:
         for listener in list(self._listeners):

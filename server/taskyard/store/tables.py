@@ -216,7 +216,7 @@ events = Table(
     UniqueConstraint("task_id", "version", name="uq_events_task_id_version"),
 )
 
-# A number taken inside the writing transaction: `event` and `queue`.
+# A number taken inside the writing transaction (`event` and `queue`), or how far a reader of the log has come.
 counters = Table(
     "counters",
     metadata,
@@ -287,3 +287,12 @@ workers = Table(
     Column("heartbeat_at", UtcDateTime, nullable=False),
 )
 Index("ix_workers_status_heartbeat_at", workers.c.status, workers.c.heartbeat_at)
+
+# A part that one process of a deployment plays at a time, for as long as it renews it.
+leases = Table(
+    "leases",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("holder", Text, nullable=False),
+    Column("until", UtcDateTime, nullable=False),
+)
