@@ -3,7 +3,7 @@
 import fcntl
 import logging
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -17,8 +17,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from taskyard.clock import Clock
 from taskyard.errors import StartupError, Unavailable
 from taskyard.store.migrate import SchemaState, schema_state, upgrade
-from taskyard.store.sqlite import Committed, SqliteWriter
-from taskyard.store.writes import Writer
+from taskyard.store.sqlite import SqliteWriter
+from taskyard.store.writes import Committed, Writer
 
 logger = logging.getLogger(__name__)
 
@@ -29,10 +29,22 @@ READ_TIMEOUT = 10
 
 
 class Database:
-    """Reads through a pool, writes through one `Writer`."""
+    """Reads through a pool, writes through one `Writer`.
 
-    def __init__(self, engine: AsyncEngine, writer: Writer) -> None:
+    `is_outage` says which errors mean that the database is away; `let_go`, if given, closes the engine instead of
+    a plain dispose.
+    """
+
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        writer: Writer,
+        is_outage: Callable[[Exception], bool],
+        let_go: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
         self._engine = engine
+        self._is_outage = is_outage
+        self._let_go = let_go or engine.dispose
         self.writer = writer
 
     @asynccontextmanager
@@ -41,13 +53,15 @@ class Database:
         try:
             async with self._engine.connect() as connection:
                 yield connection
-        except (OperationalError, InterfaceError, PoolTimeout, OSError) as error:
+        except (DBAPIError, PoolTimeout, OSError) as error:
+            if not self._is_outage(error):
+                raise
             logger.warning("the database could not be read", exc_info=error)
             raise Unavailable("the database does not answer") from error
 
     async def close(self) -> None:
         await self.writer.close()
-        await self._engine.dispose()
+        await self._let_go()
 
 
 class DataFolder:
@@ -85,7 +99,7 @@ def open_sqlite(path: Path, clock: Clock, committed: Committed, *, migrate: bool
     is no database.
     """
     engine = prepared_engine(path, migrate=migrate)
-    return Database(_reading_engine(path), SqliteWriter(engine, clock, committed))
+    return Database(_reading_engine(path), SqliteWriter(engine, clock, committed), _is_outage)
 
 
 def prepared_engine(path: Path, *, migrate: bool) -> Engine:
@@ -114,7 +128,7 @@ def writing_engine(path: Path) -> Engine:
     engine = create_engine(
         f"sqlite:///{path}",
         connect_args={"check_same_thread": False, "isolation_level": None},
-        json_serializer=_dumps,
+        json_serializer=dump_json,
         json_deserializer=orjson.loads,
     )
 
@@ -134,7 +148,7 @@ def _reading_engine(path: Path) -> AsyncEngine:
     engine = create_async_engine(
         f"sqlite+aiosqlite:///{path}",
         connect_args={"isolation_level": None},
-        json_serializer=_dumps,
+        json_serializer=dump_json,
         json_deserializer=orjson.loads,
         pool_size=READERS,
         max_overflow=0,
@@ -151,5 +165,10 @@ def _reading_engine(path: Path) -> AsyncEngine:
     return engine
 
 
-def _dumps(value: Any) -> str:
+def _is_outage(error: Exception) -> bool:
+    return isinstance(error, OperationalError | InterfaceError | PoolTimeout | OSError)
+
+
+def dump_json(value: Any) -> str:
+    """JSON text, as every engine stores it."""
     return orjson.dumps(value).decode()

@@ -6,7 +6,7 @@ with load, and an idle caller waits for nobody.
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -17,6 +17,10 @@ ResultT = TypeVar("ResultT")
 
 #: Writes all items in one transaction and gives a result for each, in order.
 Flush = Callable[[Sequence[ItemT]], Awaitable[Sequence[ResultT]]]
+
+
+#: What an item writes to: two items that share one of these do not share a flush.
+Keys = Callable[[ItemT], Collection[Hashable]]
 
 
 @dataclass(slots=True)
@@ -31,10 +35,21 @@ class GroupCommit(Generic[ItemT, ResultT]):
     If a flush of several items fails, its halves are tried, so that a bad one fails by itself; if the
     database itself is `Unavailable`, all of them fail. An item
     whose caller gave up before its flush began is dropped; after that, giving up does not undo it.
+
+    With `keys`, an item that shares a key with an earlier one waits for the flush after it: for a database whose
+    statement cannot see what it has itself just written.
     """
 
-    def __init__(self, flush: Flush[ItemT, ResultT], *, max_batch: int = 500, max_waiting: int = 10_000) -> None:
+    def __init__(
+        self,
+        flush: Flush[ItemT, ResultT],
+        *,
+        max_batch: int = 500,
+        max_waiting: int = 10_000,
+        keys: Keys[ItemT] | None = None,
+    ) -> None:
         self._flush = flush
+        self._keys = keys
         self._max_batch = max_batch
         self._room = asyncio.Semaphore(max_waiting)
         self._waiting: deque[_Waiting[ItemT, ResultT]] = deque()
@@ -93,10 +108,17 @@ class GroupCommit(Generic[ItemT, ResultT]):
 
     def _take(self) -> list[_Waiting[ItemT, ResultT]]:
         batch: list[_Waiting[ItemT, ResultT]] = []
-        while self._waiting and len(batch) < self._max_batch:
+        later: list[_Waiting[ItemT, ResultT]] = []
+        taken: set[Hashable] = set()
+        while self._waiting and len(batch) + len(later) < self._max_batch:
             waiting = self._waiting.popleft()
-            if not waiting.answer.done():
-                batch.append(waiting)
+            if waiting.answer.done():
+                continue
+            keys = self._keys(waiting.item) if self._keys is not None else ()
+            # What waits keeps its keys, too: later items of the same key stay behind it.
+            (batch if taken.isdisjoint(keys) else later).append(waiting)
+            taken.update(keys)
+        self._waiting.extendleft(reversed(later))
         return batch
 
     async def _write_batch(self, batch: list[_Waiting[ItemT, ResultT]]) -> None:

@@ -7,7 +7,7 @@ driver calls cost a tenth of what they cost through an asynchronous driver one b
 
 import asyncio
 import sqlite3
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from functools import lru_cache
@@ -21,12 +21,10 @@ from taskyard.clock import Clock, from_millis, to_millis
 from taskyard.errors import Unavailable
 from taskyard.store.group_commit import GroupCommit
 from taskyard.store.tables import tasks
-from taskyard.store.writes import After, Change, DeadlineAfter, Insert, StepWrite, Write
+from taskyard.store.writes import After, Change, Committed, DeadlineAfter, Insert, NotAllTaken, StepWrite, Write
 from taskyard.task import STATE_FIELDS, Event, EventKind
 
 T = TypeVar("T")
-
-Committed = Callable[[Sequence[Event]], Awaitable[None]]
 
 _COLUMNS = tuple(column.name for column in tasks.columns)
 _JSON_COLUMNS = frozenset({"input", "output"})
@@ -51,14 +49,6 @@ _UPSERT_STEP = (
     " started_at = iif(steps.attempt = excluded.attempt, coalesce(steps.started_at, excluded.started_at),"
     " excluded.started_at)"
 )
-
-
-class NotAllTaken(Exception):
-    """A write of an atomic set was not allowed: undoes the transaction."""
-
-    def __init__(self, results: list[Event | None]) -> None:
-        super().__init__()
-        self.results = results
 
 
 class SqliteWriter:

@@ -3,7 +3,7 @@
 These are values; a `Writer` of each database turns them into statements.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Protocol, TypeAlias, TypeVar
@@ -14,6 +14,9 @@ from taskyard.lifecycle import TaskStatus, sources
 from taskyard.task import Event, EventKind, Json, StepStatus
 
 T = TypeVar("T")
+
+#: Is told, in the order of `seq`, what has been committed, before the callers are answered.
+Committed: TypeAlias = Callable[[Sequence[Event]], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,10 +127,18 @@ def move(
     )
 
 
+class NotAllTaken(Exception):
+    """A write of an atomic set was not allowed: undoes the transaction."""
+
+    def __init__(self, results: list[Event | None]) -> None:
+        super().__init__()
+        self.results = results
+
+
 class Writer(Protocol):
     """Writes to one database. Every method answers after the commit.
 
-    Two implementations are meant: SQLite and PostgreSQL. What was committed is handed, in the order of
+    Two implementations: SQLite and PostgreSQL. What was committed is handed, in the order of
     `seq`, to the function given as `committed` before the callers are answered.
     """
 
