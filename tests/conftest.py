@@ -1,5 +1,6 @@
 """Fixtures that every kind of test may use."""
 
+import asyncio
 import os
 import random
 import secrets
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from tests.support.clock import FakeClock
-from tests.support.databases import Databases
+from tests.support.databases import Databases, administer, with_database
 from tests.support.real import need_assets
 from tests.support.servers import PostgresServer, RedisServer
 
@@ -18,6 +19,7 @@ from taskyard.runtime import Runtime, open_embedded
 from taskyard.settings import Settings
 from taskyard.store.database import DATABASE_FILE, writing_engine
 from taskyard.store.migrate import upgrade
+from taskyard.store.postgres import migrate_postgres
 
 
 @pytest.fixture
@@ -97,6 +99,37 @@ def empty_database_url(empty_databases: Databases) -> Iterator[str]:
     url = empty_databases.take()
     yield url
     empty_databases.give_back(url)
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres_url: str) -> Iterator[str]:
+    """The name of a database at the newest schema, with nothing in it: migrating once a session, not once a test."""
+    name = f"taskyard_template_{secrets.token_hex(6)}"
+    asyncio.run(administer(postgres_url, f'CREATE DATABASE "{name}"'))
+    asyncio.run(migrate_postgres(with_database(postgres_url, name)))
+    yield name
+    asyncio.run(administer(postgres_url, f'DROP DATABASE "{name}" WITH (FORCE)'))
+
+
+@pytest.fixture(scope="session")
+def databases(postgres_url: str, postgres_template: str) -> Iterator[Databases]:
+    with Databases(postgres_url, postgres_template) as copies:
+        yield copies
+
+
+@pytest.fixture
+def database_url(databases: Databases) -> Iterator[str]:
+    """A database of this test's own on PostgreSQL, with the tables of this version."""
+    url = databases.take()
+    yield url
+    databases.give_back(url)
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
+def place(request: pytest.FixtureRequest) -> Path | str:
+    """Both kinds of database, one after the other: a data folder for SQLite, a DATABASE_URL for PostgreSQL."""
+    found: Path | str = request.getfixturevalue("data_folder" if request.param == "sqlite" else "database_url")
+    return found
 
 
 @pytest.fixture(scope="session")

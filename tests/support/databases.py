@@ -89,6 +89,15 @@ class Databases:
             await connection.execute(f'DROP DATABASE IF EXISTS "{self._used.get()}" WITH (FORCE)')
 
 
+async def administer(url: str, statement: str, *values: object) -> None:
+    """Run one statement on the server, on a connection of its own."""
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(statement, *values)
+    finally:
+        await connection.close()
+
+
 def with_database(url: str, database: str) -> str:
     """The same server's URL for another database."""
     return urlunsplit(urlsplit(url)._replace(path=f"/{database}"))
