@@ -9,13 +9,14 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 from tests.support.clock import FakeClock
 from tests.support.databases import Databases, administer, with_database
 from tests.support.real import need_assets
 from tests.support.servers import PostgresServer, RedisServer
 
 from taskyard.principal import Principal, Role
-from taskyard.runtime import Runtime, open_embedded
+from taskyard.runtime import Runtime, open_deployment, open_embedded
 from taskyard.settings import Settings
 from taskyard.store.database import DATABASE_FILE, writing_engine
 from taskyard.store.migrate import upgrade
@@ -70,9 +71,13 @@ def assets() -> None:
 
 
 @pytest.fixture
-async def runtime(data_folder: Path, clock: FakeClock) -> AsyncIterator[Runtime]:
-    """A core on SQLite with a clock that the test owns and randomness that repeats; no worker."""
-    opened = await open_embedded(Settings(data=data_folder), clock, random.Random(1))
+async def runtime(place: Path | str, clock: FakeClock) -> AsyncIterator[Runtime]:
+    """A core on each kind of database, with a clock that the test owns and randomness that repeats; no worker."""
+    if isinstance(place, Path):
+        opened = await open_embedded(Settings(data=place), clock, random.Random(1))
+    else:
+        settings = Settings(database_url=place, jwt_secret=SecretStr("for tests " * 4))
+        opened = await open_deployment(settings, clock, random.Random(1))
     yield opened
     await opened.aclose()
 

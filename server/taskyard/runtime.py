@@ -1,4 +1,7 @@
-"""Where the core is put together. Importing it does nothing; `open_embedded` makes a running core."""
+"""Where the core is put together. Importing it does nothing.
+
+`open_embedded` makes a running core over a data folder, `open_deployment` one over PostgreSQL, beside others.
+"""
 
 import random
 from dataclasses import dataclass
@@ -6,6 +9,7 @@ from datetime import timedelta
 
 from taskyard.auth.tokens import Tokens, kept_secret
 from taskyard.clock import Clock, SystemClock
+from taskyard.errors import StartupError
 from taskyard.events.bus import Bus, MemoryBus
 from taskyard.events.hub import Hub
 from taskyard.queue.base import TaskQueue
@@ -24,6 +28,7 @@ from taskyard.service.tasks import TaskService
 from taskyard.settings import QueueBackend, Settings
 from taskyard.store.database import Database, DataFolder, open_sqlite
 from taskyard.store.figures import FigureReader
+from taskyard.store.postgres import open_postgres
 from taskyard.store.registry import Registry
 from taskyard.store.tasks import TaskReader
 
@@ -50,14 +55,16 @@ class Runtime:
     hub: Hub
     reader: TaskReader
     database: Database
-    folder: DataFolder
+    #: Of the embedded deployment alone.
+    folder: DataFolder | None
 
     async def aclose(self) -> None:
         """Stop the streams, finish what is being written, let go of the data folder."""
         await self.hub.stop()
         await self.bus.stop()
         await self.database.close()
-        self.folder.release()
+        if self.folder is not None:
+            self.folder.release()
 
 
 async def open_embedded(
@@ -83,11 +90,62 @@ async def open_embedded(
     except BaseException:
         folder.release()
         raise
-    reader = TaskReader(database)
-    registry = Registry(database, clock)
-    by_sql = SqlQueue(reader, clock, settings.starve)
+    by_sql = SqlQueue(TaskReader(database), clock, settings.starve)
     queue: TaskQueue = by_sql if settings.queue_backend is QueueBackend.SQL else MemoryQueue(clock, settings.starve)
     announcer.index_in(queue)
+    runtime = assemble(settings, secret, clock, randomness, database=database, queue=queue, bus=bus, folder=folder)
+    try:
+        await bus.start()
+        await runtime.hub.start()
+        await _rebuild(runtime)
+        await runtime.maintenance.recover()
+    except BaseException:
+        await runtime.aclose()
+        raise
+    return runtime
+
+
+async def open_deployment(
+    settings: Settings, clock: Clock | None = None, randomness: random.Random | None = None
+) -> Runtime:
+    """Open a core over the PostgreSQL of DATABASE_URL, which others may share; its schema must be this version's.
+
+    The clock is the database's unless one is given. Raises `StartupError`.
+    """
+    if settings.database_url is None:
+        raise StartupError("bad setting: DATABASE_URL is not set")
+    if settings.jwt_secret is None:
+        raise StartupError("bad setting: JWT_SECRET is not set: all processes of a deployment need the same one")
+    bus = MemoryBus()
+    announcer = Announcer(bus)
+    database, clock = await open_postgres(settings.database_url, announcer, clock)
+    queue = SqlQueue(TaskReader(database), clock, settings.starve)
+    announcer.index_in(queue)
+    secret, randomness = settings.jwt_secret.get_secret_value(), randomness or random.SystemRandom()
+    runtime = assemble(settings, secret, clock, randomness, database=database, queue=queue, bus=bus)
+    try:
+        await bus.start()
+        await runtime.hub.start()
+    except BaseException:
+        await runtime.aclose()
+        raise
+    return runtime
+
+
+def assemble(
+    settings: Settings,
+    secret: str,
+    clock: Clock,
+    randomness: random.Random,
+    *,
+    database: Database,
+    queue: TaskQueue,
+    bus: Bus,
+    folder: DataFolder | None = None,
+) -> Runtime:
+    """The services over an open database, a queue and a bus; nothing is started yet."""
+    reader = TaskReader(database)
+    registry = Registry(database, clock)
     catalog = Catalog(registry, clock, settings.heartbeat)
     submission = Submission(catalog, clock, randomness.getrandbits, settings.max_retries)
     tasks = TaskService(
@@ -105,7 +163,7 @@ async def open_embedded(
         writer=database.writer,
         registry=registry,
         queue=queue,
-        filtered=by_sql,
+        filtered=queue if isinstance(queue, SqlQueue) else SqlQueue(reader, clock, settings.starve),
         tasks=tasks,
         catalog=catalog,
         clock=clock,
@@ -115,7 +173,7 @@ async def open_embedded(
     )
     figures = FigureService(FigureReader(database), catalog, clock)
     hub = Hub(bus, reader)
-    runtime = Runtime(
+    return Runtime(
         settings=settings,
         clock=clock,
         tokens=Tokens(secret, clock),
@@ -139,15 +197,6 @@ async def open_embedded(
         database=database,
         folder=folder,
     )
-    try:
-        await bus.start()
-        await hub.start()
-        await _rebuild(runtime)
-        await runtime.maintenance.recover()
-    except BaseException:
-        await runtime.aclose()
-        raise
-    return runtime
 
 
 async def _rebuild(runtime: Runtime) -> None:

@@ -1,4 +1,4 @@
-"""Rows that change seldom: instances, agents, task types, queues, workers."""
+"""Rows that change seldom: instances, agents, task types, queues, workers, leases, cursors."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from itertools import accumulate
 from typing import Any
 
-from sqlalchemy import Connection, and_, delete, func, insert, select, tuple_, update
+from sqlalchemy import Connection, and_, delete, or_, select, tuple_, update
 
 from taskyard.clock import Clock
 from taskyard.lifecycle import HELD
@@ -14,7 +14,19 @@ from taskyard.principal import Scope
 from taskyard.store.database import Database
 from taskyard.store.indexes import AT_AN_END
 from taskyard.store.listing import within
-from taskyard.store.tables import agents, events, instances, queues, steps, task_types, tasks, workers
+from taskyard.store.tables import (
+    agents,
+    counters,
+    events,
+    instances,
+    leases,
+    queues,
+    steps,
+    task_types,
+    tasks,
+    workers,
+)
+from taskyard.store.upsert import add_missing, put
 from taskyard.task import AgentSummary, TaskTypeSpec
 
 
@@ -48,7 +60,7 @@ class Registry:
     async def add_instance(self, instance_id: str) -> None:
         """Register an instance unless it is known."""
         row = {"id": instance_id, "name": instance_id, "created_at": self._clock.now()}
-        await self._add(instances, row, instances.c.id == instance_id)
+        await self._database.writer.run(lambda connection: add_missing(connection, instances, row))
 
     async def agent(self, instance_id: str, agent_id: str) -> AgentSummary | None:
         statement = select(agents.c.id, agents.c.name, agents.c.type).where(
@@ -70,7 +82,7 @@ class Registry:
             "created_at": now,
             "updated_at": now,
         }
-        await self._add(agents, row, and_(agents.c.instance_id == instance_id, agents.c.id == agent_id))
+        await self._database.writer.run(lambda connection: add_missing(connection, agents, row))
 
     # -- task types ---------------------------------------------------------------------------
 
@@ -79,8 +91,8 @@ class Registry:
         now = self._clock.now()
 
         def job(connection: Connection) -> None:
-            known = set(connection.scalars(select(task_types.c.name)))
-            for spec in specs:
+            # In the order of their names: two workers that declare the same types wait for each other in no ring.
+            for spec in sorted(specs, key=lambda spec: spec.name):
                 row = {
                     "description": spec.description,
                     "input_schema": spec.input_schema,
@@ -90,10 +102,7 @@ class Registry:
                     "capabilities": list(spec.capabilities),
                     "updated_at": now,
                 }
-                if spec.name in known:
-                    connection.execute(update(task_types).where(task_types.c.name == spec.name).values(row))
-                else:
-                    connection.execute(insert(task_types).values(name=spec.name, declared_at=now, **row))
+                put(connection, task_types, {"name": spec.name}, row, first={"declared_at": now})
 
         await self._database.writer.run(job)
 
@@ -116,14 +125,9 @@ class Registry:
     # -- queues -------------------------------------------------------------------------------
 
     async def set_paused(self, instance_id: str, name: str, paused: bool, actor: str) -> None:
-        key = and_(queues.c.instance_id == instance_id, queues.c.name == name)
+        key = {"instance_id": instance_id, "name": name}
         row = {"paused": paused, "updated_by": actor, "updated_at": self._clock.now()}
-
-        def job(connection: Connection) -> None:
-            if connection.execute(update(queues).where(key).values(row)).rowcount == 0:
-                connection.execute(insert(queues).values(instance_id=instance_id, name=name, **row))
-
-        await self._database.writer.run(job)
+        await self._database.writer.run(lambda connection: put(connection, queues, key, row))
 
     async def paused(self) -> frozenset[tuple[str, str]]:
         """Instance and name of every paused queue."""
@@ -135,13 +139,11 @@ class Registry:
 
     async def put_worker(self, worker_id: str, values: Mapping[str, Any]) -> None:
         """Store a worker's row or change it, and note that it is alive."""
-        row = {**values, "heartbeat_at": self._clock.now()}
-
-        def job(connection: Connection) -> None:
-            if connection.execute(update(workers).where(workers.c.id == worker_id).values(row)).rowcount == 0:
-                connection.execute(insert(workers).values(id=worker_id, started_at=row["heartbeat_at"], **row))
-
-        await self._database.writer.run(job)
+        now = self._clock.now()
+        row, first = {**values, "heartbeat_at": now}, {"started_at": now}
+        await self._database.writer.run(
+            lambda connection: put(connection, workers, {"id": worker_id}, row, first=first)
+        )
 
     async def workers(self, alive_since: datetime | None = None) -> list[Worker]:
         """Workers, newest first; with a time, those that told of themselves since then and have not stopped."""
@@ -168,13 +170,16 @@ class Registry:
         self, holder: str, runs: Collection[tuple[str, int]], until: datetime
     ) -> frozenset[tuple[str, int]]:
         """Renew the leases of these runs, by task id and attempt, and give those that the holder still has."""
+        held = and_(
+            tuple_(tasks.c.id, tasks.c.attempt).in_(sorted(runs)),
+            tasks.c.holder == holder,
+            tasks.c.status.in_(sorted(HELD)),
+        )
+        # Locked in the order of their ids, as the groups of the writer are.
+        locked = select(tasks.c.id).where(held).order_by(tasks.c.id).with_for_update().correlate(None)
         renewal = (
             update(tasks)
-            .where(
-                tuple_(tasks.c.id, tasks.c.attempt).in_(sorted(runs)),
-                tasks.c.holder == holder,
-                tasks.c.status.in_(sorted(HELD)),
-            )
+            .where(tasks.c.id.in_(locked), held)
             .values(lease_until=until)
             .returning(tasks.c.id, tasks.c.attempt)
         )
@@ -209,9 +214,29 @@ class Registry:
 
         return await self._database.writer.run(job)
 
-    async def _add(self, table: Any, row: Mapping[str, Any], key: Any) -> None:
-        def job(connection: Connection) -> None:
-            if connection.execute(select(func.count()).select_from(table).where(key)).scalar_one() == 0:
-                connection.execute(insert(table).values(row))
+    # -- what processes share -----------------------------------------------------------------
 
-        await self._database.writer.run(job)
+    async def take_lease(self, name: str, holder: str, seconds: float) -> bool:
+        """Take a part that one process plays at a time, or keep it; says whether the holder has it now."""
+        now = self._clock.now()
+        row = {"holder": holder, "until": now + timedelta(seconds=seconds)}
+        free = or_(leases.c.holder == holder, leases.c.until < now)
+        return await self._database.writer.run(
+            lambda connection: put(connection, leases, {"name": name}, row, where=free)
+        )
+
+    async def give_up_lease(self, name: str, holder: str) -> None:
+        """Leave a part to others, if it is the holder's."""
+        gone = delete(leases).where(leases.c.name == name, leases.c.holder == holder)
+        await self._database.writer.run(lambda connection: connection.execute(gone).close())
+
+    async def cursor(self, name: str) -> int:
+        """How far a reader of the log has come: the `seq` of the last event that it has dealt with."""
+        statement = select(counters.c.value).where(counters.c.name == name)
+        async with self._database.read() as connection:
+            return int((await connection.execute(statement)).scalar_one())
+
+    async def set_cursor(self, name: str, value: int) -> None:
+        """Note how far a reader has come; one that is behind another does not take it back."""
+        further = update(counters).where(counters.c.name == name, counters.c.value < value).values(value=value)
+        await self._database.writer.run(lambda connection: connection.execute(further).close())

@@ -120,6 +120,20 @@ class TaskReader:
             limit=limit,
         )
 
+    async def queued_between(self, after_seq: int, upto_seq: int, limit: int) -> list[Task]:
+        """What is QUEUED now and has come into its line, or moved in it, by an event in this part of the log."""
+        told = select(events.c.task_id).where(
+            events.c.seq > after_seq,
+            events.c.seq <= upto_seq,
+            events.c.kind.in_([EventKind.STATUS, EventKind.PRIORITY]),
+        )
+        return await self._select(
+            and_(READY, tasks.c.id.in_(told)),
+            False,
+            order=[tasks.c.queue_seq],
+            limit=limit,
+        )
+
     async def due(self, now: datetime, limit: int) -> list[Task]:
         """Waiting tasks whose time has come, longest due first."""
         return await self._select(
