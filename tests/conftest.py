@@ -82,6 +82,14 @@ async def runtime(place: Path | str, clock: FakeClock) -> AsyncIterator[Runtime]
     await opened.aclose()
 
 
+@pytest.fixture
+async def embedded(data_folder: Path, clock: FakeClock) -> AsyncIterator[Runtime]:
+    """The same on SQLite alone: for what is about its folder, or about a queue that has an index."""
+    opened = await open_embedded(Settings(data=data_folder), clock, random.Random(1))
+    yield opened
+    await opened.aclose()
+
+
 @pytest.fixture(scope="session")
 def postgres_url() -> Iterator[str]:
     """A PostgreSQL for this test run: named by TASKYARD_TEST_DATABASE_URL, or private."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from tests.support.clock import FakeClock
-from tests.support.core import PATIENCE, claim, opened, reach, stored, submit
+from tests.support.core import PATIENCE, claim, meddle, opened, reach, stored, submit
 
 from taskyard.errors import IllegalTransition, Unavailable
 from taskyard.lifecycle import TaskStatus
@@ -72,21 +72,17 @@ async def test_a_claim_that_cannot_be_read_is_given_back(
 
 
 async def test_what_was_claimed_before_a_fault_is_run(
-    runtime: Runtime, user: Principal, monkeypatch: pytest.MonkeyPatch
+    embedded: Runtime, user: Principal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first = await submit(runtime, user)
-    gone = await submit(runtime, user)
-    last = await submit(runtime, user)
+    first = await submit(embedded, user)
+    gone = await submit(embedded, user)
+    last = await submit(embedded, user)
     # A stale entry makes the claim go round a second time; that round fails.
-    await runtime.registry._database.writer.run(
-        lambda connection: connection.exec_driver_sql(
-            "UPDATE tasks SET generation = 9 WHERE id = ?", (gone.id,)
-        ).close()
-    )
+    await meddle(embedded, "UPDATE tasks SET generation = 9 WHERE id = :id", id=gone.id)
     FailingRead(monkeypatch, at=2)
-    claimed = await runtime.claims.claim("w1", Want(limit=2))
+    claimed = await embedded.claims.claim("w1", Want(limit=2))
     assert [task.id for task in claimed] == [first.id]
-    assert (await stored(runtime, last.id)).status is S.QUEUED
+    assert (await stored(embedded, last.id)).status is S.QUEUED
 
 
 async def test_a_task_cancelled_behind_its_claim_is_not_begun(

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from tests.support.clock import FakeClock
-from tests.support.core import claim, meddle, number, opened, rows, stored, submit, task_in
+from tests.support.core import LONG_AGO, claim, meddle, number, opened, rows, stored, submit, task_in
 
 from taskyard.errors import Forbidden, InvalidInput, LeaseLost, StartupError
 from taskyard.lifecycle import ENDED, HELD, TaskStatus
@@ -128,7 +128,7 @@ async def test_an_attempt_claimed_after_the_sweep_looked_is_not_reaped(
             await runtime.maintenance.reap_leases()
             await claim(runtime, "w2")
             # Even with a lease as short as this one it is another attempt's.
-            await meddle(runtime, "UPDATE tasks SET lease_until = 0")
+            await meddle(runtime, "UPDATE tasks SET lease_until = :past", past=LONG_AGO)
             return found
 
     sweep = Maintenance(
@@ -422,7 +422,7 @@ async def test_the_queue_straight_from_sql(data_folder: Path, clock: FakeClock, 
 # -- opening ----------------------------------------------------------------------------------
 
 
-async def test_a_folder_serves_one_process(runtime: Runtime, data_folder: Path, clock: FakeClock) -> None:
+async def test_a_folder_serves_one_process(embedded: Runtime, data_folder: Path, clock: FakeClock) -> None:
     with pytest.raises(StartupError, match="in use by another Taskyard"):
         async with opened(data_folder, clock):
             pass

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.core import meddle, opened, reach, rows, stored, submit
+from tests.support.core import LONG_AGO, meddle, opened, reach, rows, stored, submit
 from tests.support.working import Gate, by_name, row_of, soon, until, until_row, working
 
 from taskyard.errors import StartupError
@@ -208,11 +208,11 @@ async def test_the_janitor_does_its_rounds(core: Runtime, user: Principal, janit
     lost = await submit(core, user, id="lost")
     (claimed,) = await core.claims.claim("gone", Want(limit=1))
     assert claimed.id == lost.id
-    await meddle(core, "UPDATE tasks SET lease_until = 0")
+    await meddle(core, "UPDATE tasks SET lease_until = :past", past=LONG_AGO)
     await reach(core, user, lost.id, S.QUEUED)
     late = await submit(core, user, id="late", priority=10)
     (claimed,) = await core.claims.claim("gone", Want(limit=1))
     assert claimed.id == late.id
-    await meddle(core, "UPDATE tasks SET deadline_at = 0 WHERE id = 'late'")
+    await meddle(core, "UPDATE tasks SET deadline_at = :past WHERE id = 'late'", past=LONG_AGO)
     assert (await reach(core, user, late.id, S.FAILED)).error_code == "TIMEOUT"
     assert await rows(core, "SELECT lost_count FROM tasks WHERE id = 'lost'") == [(1,)]

@@ -4,10 +4,11 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import TextClause, bindparam, text
 
 from taskyard.clock import Clock
 from taskyard.lifecycle import TaskStatus
@@ -16,11 +17,13 @@ from taskyard.queue.entry import Want
 from taskyard.runtime import Runtime, open_embedded
 from taskyard.service.claims import Run
 from taskyard.settings import Settings
+from taskyard.store.types import UtcDateTime
 from taskyard.store.writes import NOW, After, move
 from taskyard.task import Metrics, NewTask, Task
 
 #: A bound for what should take a moment: these machines are slow at times.
 PATIENCE = 60.0
+LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @asynccontextmanager
@@ -58,7 +61,7 @@ async def stored(runtime: Runtime, task_id: str) -> Task:
 async def rows(runtime: Runtime, statement: str, **values: Any) -> Sequence[Any]:
     """What a plain SQL query gives."""
     async with runtime.database.read() as connection:
-        return (await connection.execute(text(statement), values)).all()
+        return (await connection.execute(_bound(statement, values))).all()
 
 
 async def number(runtime: Runtime, statement: str, **values: Any) -> Any:
@@ -69,7 +72,13 @@ async def number(runtime: Runtime, statement: str, **values: Any) -> Any:
 
 async def meddle(runtime: Runtime, statement: str, **values: Any) -> None:
     """Change the database behind the back of the services: nobody is told."""
-    await runtime.database.writer.run(lambda connection: connection.execute(text(statement), values).close())
+    await runtime.database.writer.run(lambda connection: connection.execute(_bound(statement, values)).close())
+
+
+def _bound(statement: str, values: dict[str, Any]) -> TextClause:
+    """Times are bound as each database stores them."""
+    types = {name: UtcDateTime() if isinstance(value, datetime) else None for name, value in values.items()}
+    return text(statement).bindparams(*(bindparam(name, values[name], types[name]) for name in values))
 
 
 async def reach(runtime: Runtime, principal: Principal, task_id: str, status: TaskStatus) -> Task:

@@ -286,3 +286,30 @@ async def test_closing_twice_or_idle_is_no_error(flushes: Flushes) -> None:
     await group.close()
     await group.close()
     assert flushes.batches == []
+
+
+async def test_items_that_share_a_key_do_not_share_a_flush() -> None:
+    flushes: list[list[str]] = []
+
+    async def flush(items: Sequence[str]) -> list[str]:
+        flushes.append(list(items))
+        return [item.upper() for item in items]
+
+    group: GroupCommit[str, str] = GroupCommit(flush, keys=lambda item: item.split("+"))
+    results = await group.write_all(["a1", "a+b", "c", "b", "a", "d", "b+d"])
+    assert results == ["A1", "A+B", "C", "B", "A", "D", "B+D"]
+    assert flushes == [["a1", "a+b", "c", "d"], ["b", "a"], ["b+d"]]
+    await group.close()
+
+
+async def test_what_waits_for_its_key_keeps_its_place_among_all_that_wait() -> None:
+    flushes: list[list[str]] = []
+
+    async def flush(items: Sequence[str]) -> list[str]:
+        flushes.append(list(items))
+        return list(items)
+
+    group: GroupCommit[str, str] = GroupCommit(flush, keys=lambda item: item[:1], max_batch=2)
+    await group.write_all(["a1", "a2", "b1", "a3", "b2"])
+    assert flushes == [["a1"], ["a2", "b1"], ["a3", "b2"]]
+    await group.close()

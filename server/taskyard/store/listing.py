@@ -61,8 +61,9 @@ class TaskFilter:
     created_from: datetime | None = None
     #: Exclusive.
     created_before: datetime | None = None
-    #: Kept if the id, type, error message or input has this text, whatever its case (on SQLite: whatever
-    #: the case of its ASCII letters).
+    #: Kept if the id, type, error message or input has this text, whatever the case of its ASCII letters (of its
+    #: other letters, too, where the database's collation knows them). The input is searched as JSON text, whose
+    #: spaces between names and values are the database's own.
     search: str | None = None
 
 
@@ -128,7 +129,7 @@ def _having(text: str) -> ColumnElement[bool]:
     for column in (tasks.c.id, tasks.c.task_type, tasks.c.error_message, cast(tasks.c.input, String)):
         ways.append(func.lower(column).contains(text.lower(), autoescape=True))
         if not text.isascii():
-            # lower() of SQLite leaves these letters as they are.
+            # lower() of SQLite, and of PostgreSQL with the collation C, leaves these letters as they are.
             ways.append(column.contains(text, autoescape=True))
     return or_(*ways)
 

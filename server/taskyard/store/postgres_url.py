@@ -7,7 +7,7 @@ Unix sockets in the query, several hosts. What is left of libpq's parameters is 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import asyncpg
 
@@ -66,7 +66,7 @@ def parse_postgres_url(url: str) -> PostgresAddress:
     if "," in place:
         # Of several hosts only the primary takes writes, whichever it is now.
         query.setdefault("target_session_attrs", "read-write")
-    dsn = urlunsplit(("postgresql", parts.netloc, parts.path, urlencode(query), ""))
+    dsn = f"postgresql://{parts.netloc}{parts.path}" + (f"?{urlencode(query)}" if query else "")
     return PostgresAddress(dsn, place + parts.path, timeout or CONNECT_TIMEOUT, frozenset(query))
 
 
