@@ -18,14 +18,18 @@ def is_outage(error: BaseException) -> bool:
 
 
 def is_crossed(error: BaseException) -> bool:
-    """A deadlock or a failed serialisation: nothing was written, and it is to be tried again at once."""
-    return any(_state(each) in _CROSSED for each in _chain(error))
+    """A deadlock, a failed serialisation or a plan of another schema: nothing was written, and it is tried again."""
+    return any(
+        _state(each) in _CROSSED or isinstance(each, asyncpg.InvalidCachedStatementError) for each in _chain(error)
+    )
 
 
 def _is_outage(error: BaseException) -> bool:
     if isinstance(error, OSError | PoolTimeout | asyncpg.InterfaceError | asyncpg.InternalClientError):
         # The driver's error for a value that does not fit its type is an InterfaceError, too.
         return not isinstance(error, ValueError)
+    if isinstance(error, asyncpg.InvalidCachedStatementError):
+        return True  # a migration came by; the next one is planned anew
     state = _state(error)
     return state is not None and (state.startswith(_AWAY_CLASSES) or state in _AWAY_STATES or state in _CROSSED)
 

@@ -53,13 +53,18 @@ _MIGRATION = {"application_name": "taskyard migrate", "timezone": "UTC", "tcp_us
 
 
 class _Pool:
-    """An engine over connections of one kind, which can be closed within a bound."""
+    """An engine over connections of one kind, which can be closed within a bound.
+
+    With `autocommit` each statement is a transaction of its own.
+    """
 
     def __init__(
         self,
         address: PostgresAddress,
         settings: Mapping[str, str],
         size: int,
+        *,
+        autocommit: bool = False,
         command_timeout: float | None = COMMAND_TIMEOUT,
     ) -> None:
         self._address = address
@@ -74,6 +79,8 @@ class _Pool:
             pool_size=size,
             max_overflow=0,
             pool_timeout=READ_TIMEOUT,
+            # A read is one round trip then: without a BEGIN before it and a ROLLBACK after it.
+            **({"isolation_level": "AUTOCOMMIT"} if autocommit else {}),
         )
         event.listen(self.engine.sync_engine, "checkout", _refuse_closed)
 
@@ -107,7 +114,7 @@ async def open_postgres(
     one of this version.
     """
     address = parse_postgres_url(url)
-    reading = _Pool(address, _SESSION, readers)
+    reading = _Pool(address, _SESSION, readers, autocommit=True)
     jobs = _Pool(address, _SESSION, JOBS)
     measured: DatabaseClock | None = None
     try:
@@ -162,7 +169,6 @@ def _check(address: PostgresAddress, state: SchemaState) -> None:
 
 async def _read_clock(engine: AsyncEngine) -> Reading:
     async with engine.connect() as connection:
-        await connection.execution_options(isolation_level="AUTOCOMMIT")
         asked = time.monotonic()
         moment: datetime = (await connection.execute(text("SELECT clock_timestamp()"))).scalar_one()
         return Reading(moment.astimezone(UTC), asked, time.monotonic())

@@ -93,7 +93,14 @@ class PostgresWriter:
         task = asyncio.create_task(work)
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
-        return await asyncio.shield(task)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            caller = asyncio.current_task()
+            if task.cancelled() and caller is not None and not caller.cancelling():
+                # It was the close that ended it, and not the caller who gave up.
+                raise Unavailable("the service is stopping") from None
+            raise
 
     # -- groups -------------------------------------------------------------------------------
 
