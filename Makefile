@@ -58,9 +58,10 @@ schema: $(READY) ## write tables.py and the SDL from their sources, and say if a
 migration: $(READY) ## write the next migration: make migration NAME="what it does"
 	@$(BIN)/python tools/make_migration.py "$(NAME)"
 
-lock: $(UV) ## renew requirements.lock from pyproject.toml
+lock: $(UV) ## renew requirements.lock (everything) and requirements-runtime.lock from pyproject.toml
 	@$(UV) lock --quiet
 	@$(UV) export --quiet --frozen --no-emit-project --all-groups --no-header -o requirements.lock
+	@$(UV) export --quiet --frozen --no-emit-project --no-default-groups --no-header -o requirements-runtime.lock
 
 clean: ## remove what was set up, built and cached
 	rm -rf .venv .dev uv.lock dist .coverage* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

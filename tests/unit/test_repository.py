@@ -13,7 +13,7 @@ SKIPPED = {".dev", ".git", ".venv", "node_modules"}
 
 
 def lock_files() -> list[Path]:
-    found = [ROOT / "requirements.lock", ROOT / "tools" / "bootstrap.lock"]
+    found = [ROOT / "requirements.lock", ROOT / "requirements-runtime.lock", ROOT / "tools" / "bootstrap.lock"]
     for top in ROOT.iterdir():
         if top.is_dir() and top.name not in SKIPPED:
             found += [path for path in top.rglob("package-lock.json") if not SKIPPED & set(path.parts)]
@@ -52,7 +52,7 @@ def test_make_clean_removes_all_that_was_made_but_the_data() -> None:
         for word in line.removeprefix("rm -rf ").split()
     ]
     made = output_of("git", "ls-files", "--others", "--ignored", "--exclude-from=.gitignore", "--directory")
-    kept = ("*.log", "*__pycache__", ".taskyard")
+    kept = ("*.log", "*__pycache__", ".taskyard", ".env")
     left = [
         path for path in made if not any(fnmatch(path.rstrip("/"), pattern) for pattern in (*kept, *removed, "*.pyc"))
     ]
