@@ -39,6 +39,7 @@ class ServerProcess:
     """A command that serves a data folder. Use as a context manager; `stop` and `kill` end it."""
 
     command: str
+    executable = TASKYARD
     #: An administrator's, for operations that name no other.
     token: str
 
@@ -50,7 +51,7 @@ class ServerProcess:
         self._over = False
         self._printed = threading.Condition()
         self._process = subprocess.Popen(
-            [str(TASKYARD), self.command, "--port", "0", "--data", str(data), *arguments],
+            [str(self.executable), self.command, "--port", "0", "--data", str(data), *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             env=clean_environment(env),
