@@ -8,7 +8,7 @@ import inspect
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Protocol, TypeAlias, TypeVar, get_type_hints
+from typing import Any, Literal, Protocol, TypeAlias, TypeVar, get_type_hints
 
 from pydantic import TypeAdapter
 
@@ -87,6 +87,8 @@ class Processor:
     max_retries: int | None = None
     capabilities: Sequence[str] = ()
     backoff: Backoff = Backoff()  # noqa: RUF009 - frozen
+    #: Whether each run has a process of its own.
+    isolated: bool = False
 
     def declared(self) -> TaskTypeSpec:
         """What the worker tells the service of this type."""
@@ -112,12 +114,14 @@ def processor(
     max_retries: int | None = None,
     capabilities: Sequence[str] = (),
     backoff: Backoff = Backoff(),  # noqa: B008 - frozen
+    isolation: Literal["process"] | None = None,
 ) -> Callable[[F], F]:
     """Mark an async function `(input, ctx) -> output` as the processor of the task type `name`.
 
     `timeout` is seconds (or a timedelta) for one run; `max_retries` how many failed runs are tried
-    again. Both are defaults that a task may override. Nothing is registered here: a worker finds the
-    mark in the modules that it loads.
+    again. Both are defaults that a task may override. With `isolation="process"` each run has a process
+    of its own, which is killed where it does not end when told to: for work that blocks or may crash.
+    Nothing is registered here: a worker finds the mark in the modules that it loads.
     """
 
     def mark(function: F) -> F:
@@ -137,6 +141,8 @@ def processor(
             raise ValueError(f"the time-out of the processor {name!r} must lie between 1 ms and 7 days")
         if max_retries is not None and not 0 <= max_retries <= MAX_RETRIES:
             raise ValueError(f"the retries of the processor {name!r} must lie between 0 and {MAX_RETRIES}")
+        if isolation not in (None, "process"):
+            raise ValueError(f'the isolation of the processor {name!r} is "process", or it is left out')
         found = Processor(
             name=name,
             run=function,
@@ -147,6 +153,7 @@ def processor(
             max_retries=max_retries,
             capabilities=tuple(capabilities),
             backoff=backoff,
+            isolated=isolation == "process",
         )
         setattr(function, _MARK, found)
         return function

@@ -82,6 +82,10 @@ class ErrorCode(StrEnum):
     INVALID_INPUT = "INVALID_INPUT"
     INVALID_OUTPUT = "INVALID_OUTPUT"
     FAILED_BY_CALLER = "FAILED_BY_CALLER"
+    #: The process that ran it alone ended without a result.
+    PROCESS_DIED = "PROCESS_DIED"
+    #: Its claim was lost again and again, and then a process that ran it alone died too.
+    POISON = "POISON"
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,11 +10,18 @@ from taskyard.lifecycle import TaskStatus
 from taskyard.processor import Processor
 from taskyard.service.claims import ClaimService, Run
 from taskyard.task import Task
-from taskyard_workers.attempt import Attempt
+from taskyard_workers.attempt import Attempt, Place
+from taskyard_workers.invocation import invoke
+from taskyard_workers.isolation import run_isolated
+from taskyard_workers.loading import source_of
 from taskyard_workers.outcome import Reason
 from taskyard_workers.settler import Settler
+from taskyard_workers.teller import ClaimTeller
 
 logger = logging.getLogger(__name__)
+
+#: A task whose claim was lost so often may be what ended its workers: it runs alone, where it harms nobody.
+SUSPECT_AFTER = 2
 
 
 class Executor:
@@ -64,11 +71,13 @@ class Executor:
         processor = self._processor(task.task_type)
         assert task.deadline_at is not None
         assert task.started_at is not None
+        run = Run(task.id, task.attempt, self._actor)
         attempt = Attempt(
             task,
-            Run(task.id, task.attempt, self._actor),
+            run,
             processor,
-            self._claims,
+            self._place(task, processor),
+            ClaimTeller(run, self._claims),
             self._clock,
             (task.deadline_at - task.started_at).total_seconds(),
         )
@@ -103,6 +112,22 @@ class Executor:
         finally:
             del self._running[attempt.task.id, attempt.run.attempt]
             self._freed()
+
+    def _place(self, task: Task, processor: Processor) -> Place:
+        assert task.payload is not None
+        raw = task.payload.input
+        suspect = task.lost_count >= SUSPECT_AFTER
+        if suspect or processor.isolated:
+            source = source_of(processor)
+            if source is not None:
+                return lambda context: run_isolated(processor, source, raw, context, self._clock, suspect=suspect)
+            logger.warning(
+                "task %s may be what ended its workers, and must run among others: the processor %s does not stand"
+                " at the top level of a module, where a process of its own would find it",
+                task.id,
+                processor.name,
+            )
+        return lambda context: invoke(processor, raw, context, self._clock)
 
     def _processor(self, task_type: str) -> Processor:
         found = self._processors.get(task_type) or self._default

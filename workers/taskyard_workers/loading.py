@@ -15,6 +15,8 @@ from taskyard.processor import Processor, marked
 
 #: A package names its modules (or processors) in this group of entry points.
 ENTRY_POINTS = "taskyard.processors"
+#: Modules made of a file that was named by its path are called so.
+_FILE_MODULE = "taskyard_file_"
 
 
 def load_processors(imports: Sequence[str], *, demo: bool) -> dict[str, Processor]:
@@ -43,6 +45,27 @@ def load_processors(imports: Sequence[str], *, demo: bool) -> dict[str, Processo
     return found
 
 
+def source_of(processor: Processor) -> str | None:
+    """What another process has to import to find this processor again: a module, or the path of a file.
+
+    None if it does not stand at the top level of a module that can be imported.
+    """
+    module = sys.modules.get(processor.run.__module__)
+    if module is None or module.__name__ == "__main__":
+        return None
+    if not any(marked(one) is processor for one in list(vars(module).values())):
+        return None
+    return module.__file__ if module.__name__.startswith(_FILE_MODULE) else module.__name__
+
+
+def load_from(source: str, name: str) -> Processor:
+    """The processor of this name in what `source_of` gave. Raises `StartupError` if it is not there."""
+    for found in map(marked, _objects(source, partial(_import, source))):
+        if found is not None and found.name == name:
+            return found
+    raise StartupError(f"{source} holds no processor named {name!r}")
+
+
 def _objects(name: str, load: Callable[[], object]) -> Iterable[object]:
     try:
         loaded = load()
@@ -59,7 +82,7 @@ def _import(name: str) -> ModuleType:
         if not path.is_file():
             raise StartupError(f"there is no file {name}")
         # A name of its own: a file called json.py must not stand in for the module json.
-        module_name = f"taskyard_file_{path.stem}_{hashlib.sha256(bytes(path)).hexdigest()[:8]}"
+        module_name = f"{_FILE_MODULE}{path.stem}_{hashlib.sha256(bytes(path)).hexdigest()[:8]}"
         if module_name in sys.modules:
             return sys.modules[module_name]
         spec = importlib.util.spec_from_file_location(module_name, path)

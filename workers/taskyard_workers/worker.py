@@ -4,7 +4,7 @@ import logging
 import os
 import secrets
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from taskyard.errors import StartupError, TaskyardError
 from taskyard.lifecycle import HELD, TaskStatus
@@ -13,6 +13,7 @@ from taskyard.runtime import Runtime
 from taskyard.task import WORKER_ACTOR, Event, EventKind
 from taskyard_workers.executor import Executor
 from taskyard_workers.heartbeat import Heartbeat
+from taskyard_workers.loading import source_of
 from taskyard_workers.looper import Looper
 from taskyard_workers.outcome import Reason
 from taskyard_workers.poller import Poller
@@ -22,7 +23,10 @@ logger = logging.getLogger(__name__)
 
 
 class Worker:
-    """Claims tasks of its types from its queues and runs them. `queues` None: of every queue."""
+    """Claims tasks of its types from its queues and runs them. `queues` None: of every queue.
+
+    Raises `StartupError` if a processor that wants a process of its own could not be found there.
+    """
 
     def __init__(
         self,
@@ -38,6 +42,7 @@ class Worker:
         self._processors = processors
         self._queues = queues
         self._concurrency = concurrency or settings.concurrency
+        _check_isolated(processors.values())
         default = _default(processors, settings.default_processor)
         # With a fallback it takes any type.
         self._types = None if default else sorted(processors)
@@ -128,6 +133,15 @@ class Worker:
                 "failed": self._executor.failed,
             },
         )
+
+
+def _check_isolated(processors: Iterable[Processor]) -> None:
+    for processor in processors:
+        if processor.isolated and source_of(processor) is None:
+            raise StartupError(
+                f"the processor {processor.name!r} is to have a process of its own, which cannot find it:"
+                " it must stand at the top level of a module"
+            )
 
 
 def _default(processors: Mapping[str, Processor], name: str | None) -> Processor | None:
