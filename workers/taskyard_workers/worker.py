@@ -18,6 +18,7 @@ from taskyard_workers.looper import Looper
 from taskyard_workers.outcome import Reason
 from taskyard_workers.poller import Poller
 from taskyard_workers.settler import Settler
+from taskyard_workers.watchdog import BLOCKED_AFTER, Watchdog
 
 logger = logging.getLogger(__name__)
 
@@ -25,6 +26,7 @@ logger = logging.getLogger(__name__)
 class Worker:
     """Claims tasks of its types from its queues and runs them. `queues` None: of every queue.
 
+    It warns when the event loop stands still for `blocked_after` seconds; None: it does not look.
     Raises `StartupError` if a processor that wants a process of its own could not be found there.
     """
 
@@ -35,6 +37,7 @@ class Worker:
         *,
         queues: Sequence[str] | None = None,
         concurrency: int | None = None,
+        blocked_after: float | None = BLOCKED_AFTER,
     ) -> None:
         settings = runtime.settings
         self.id = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
@@ -66,6 +69,7 @@ class Worker:
         heartbeat = Heartbeat(self.id, runtime.claims, self._executor, self._tell)
         self._polling = Looper("poller", settings.poll, self._poller.poll)
         self._beating = Looper("heartbeat", settings.heartbeat, heartbeat.beat)
+        self._watchdog = Watchdog(blocked_after) if blocked_after is not None else None
         self._status = "STOPPED"
         self._stop_listening: Callable[[], None] | None = None
 
@@ -79,6 +83,8 @@ class Worker:
         await self._tell()
         self._runtime.catalog.expire()
         self._stop_listening = self._runtime.bus.listen(self._heard)
+        if self._watchdog is not None:
+            self._watchdog.start()
         self._beating.start()
         self._polling.start()
 
@@ -91,6 +97,8 @@ class Worker:
         await self._polling.stop()
         await self._executor.drain(self._runtime.settings.drain)
         await self._beating.stop()
+        if self._watchdog is not None:
+            self._watchdog.stop()
         self._stop_listening()
         self._stop_listening = None
         self._status = "STOPPED"
