@@ -131,12 +131,12 @@ def test_a_processor_that_no_other_process_could_find(core: Runtime) -> None:
 
 async def test_a_run_that_takes_too_long_is_killed(core: Runtime, user: Principal, tmp_path: Path) -> None:
     async with working(core, isolated.spinning):
-        task = await submit(core, user, "spinning", input=str(tmp_path), timeout=timedelta(seconds=4))
+        task = await submit(core, user, "spinning", input=str(tmp_path), timeout=timedelta(seconds=10))
         run, beside = await pids_of_spinning(tmp_path)
         failed = await reach(core, user, task.id, S.FAILED)
         assert gone(run)
         assert gone(beside)
-    assert (failed.error_code, failed.error_message) == ("TIMEOUT", "it ran longer than its time-out of 4 s")
+    assert (failed.error_code, failed.error_message) == ("TIMEOUT", "it ran longer than its time-out of 10 s")
 
 
 async def test_a_run_that_is_cancelled_is_killed(core: Runtime, user: Principal, tmp_path: Path) -> None:

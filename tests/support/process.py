@@ -74,7 +74,7 @@ class ServerProcess:
                 self._process.kill()
             if text in self.output:
                 return
-        self._ended()
+        self.ended()
         raise AssertionError(f"taskyard {self.command} never printed {text!r}, but:\n{self.output}")
 
     def graphql(
@@ -111,11 +111,11 @@ class ServerProcess:
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
         """Send a signal and give the exit code; what was printed is in `output`."""
         self._process.send_signal(number)
-        return self._ended()
+        return self.ended()
 
     def kill(self) -> None:
         self._process.kill()
-        self._ended()
+        self.ended()
 
     def __enter__(self) -> Self:
         return self
@@ -135,8 +135,8 @@ class ServerProcess:
             self._over = True
             self._printed.notify_all()
 
-    def _ended(self) -> int:
-        """The exit code, once all that was printed has been read."""
+    def ended(self) -> int:
+        """Wait for its end, and give the exit code once all that was printed has been read."""
         code = self._process.wait(timeout=PATIENCE)
         self._reader.join(timeout=PATIENCE)
         return code

@@ -34,9 +34,9 @@ from taskyard_workers.outcome import Completed, Failed, Outcome
 
 logger = logging.getLogger(__name__)
 
-#: A run that is told to stop has so many seconds to clean up; then its process is killed. Below the time
-#: after which an attempt is left behind: the process is to be gone by then.
-GRACE = 3.0
+#: A run that is told to stop has so many seconds to clean up; then its process is killed. Short, so that a
+#: time-out is written by its worker, and not by the janitor while the process still lives.
+GRACE = 1.0
 #: Seconds for what follows at once, on a slow machine too: an exit, the last bytes of a pipe.
 MOMENT = 1.0
 
