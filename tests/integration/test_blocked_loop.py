@@ -24,6 +24,7 @@ from taskyard_workers.watchdog import Watchdog
 from taskyard_workers.worker import Worker
 
 S = TaskStatus
+OPERATIONS = Path(__file__).parents[2] / "docs" / "operations.md"
 
 
 def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
@@ -155,5 +156,7 @@ async def test_a_blocked_worker_loses_its_claim_and_its_result_is_refused(
         "attempt 1 ended as COMPLETED after it had lost the claim; that was thrown away"
     ]
     begun, ended = warnings(caplog)
+    for line in (begun, ended):
+        assert line.split("blocked for")[0] + "blocked for" in OPERATIONS.read_text()
     assert f"by task {task.id} (processor spinning)" in begun
     assert "runs again" in ended

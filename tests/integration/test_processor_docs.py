@@ -1,4 +1,4 @@
-"""The processor that docs/processors.md shows does what the page says of it."""
+"""The processors that docs/processors.md shows do what the page says of them."""
 
 import re
 from pathlib import Path
@@ -15,9 +15,18 @@ from taskyard_workers.worker import Worker
 PAGE = Path(__file__).parents[2] / "docs" / "processors.md"
 
 
+def write_pages_code(folder: Path) -> None:
+    """Both files of the page, under the names that it gives them."""
+    for name, code in zip(
+        ("shout.py", "primes.py"),
+        re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL),
+        strict=True,
+    ):
+        (folder / name).write_text(code)
+
+
 async def test_the_processor_of_the_page(data_folder: Path, tmp_path: Path, user: Principal) -> None:
-    (code,) = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
-    (tmp_path / "shout.py").write_text(code)
+    write_pages_code(tmp_path)
     async with opened(data_folder) as runtime:
         worker = Worker(runtime, load_processors([str(tmp_path / "shout.py")], demo=False))
         await worker.start()
@@ -41,3 +50,22 @@ async def test_the_processor_of_the_page(data_folder: Path, tmp_path: Path, user
     assert (failed.attempt, failed.max_retries) == (1, 2)
     assert caught.value.path == ["inputData", "times"]
     assert (spec.description, list(spec.capabilities)) == ("Say it louder.", ["text"])
+
+
+@pytest.mark.slow
+async def test_the_processor_in_a_process_of_its_own(data_folder: Path, tmp_path: Path, user: Principal) -> None:
+    write_pages_code(tmp_path)
+    async with opened(data_folder) as runtime:
+        worker = Worker(runtime, load_processors([str(tmp_path / "primes.py")], demo=False))
+        await worker.start()
+        try:
+            task = await submit(runtime, user, "count_primes", input=3001)
+            await reach(runtime, user, task.id, TaskStatus.COMPLETED)
+        finally:
+            await worker.stop()
+        output = (await runtime.tasks.payloads(user, [task.id]))[task.id].output
+        told = [
+            event.state["progress"] for event in await runtime.tasks.events(user, task.id) if event.kind == "PROGRESS"
+        ]
+    assert output == 430
+    assert told == pytest.approx([100_000 / 3001, 200_000 / 3001, 300_000 / 3001])

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from taskyard.errors import StartupError
 from taskyard.processor import TaskContext, marked, processor
-from taskyard_workers.loading import load_processors
+from taskyard_workers.loading import load_from, load_processors, source_of
 
 ONE = """
 from taskyard import processor
@@ -172,3 +172,17 @@ def test_what_a_processor_declares() -> None:
     assert free is not None
     assert (free.declared().input_schema, free.declared().description) == ({}, "")
     assert marked(object()) is None
+
+
+def test_where_another_process_finds_a_processor(tmp_path: Path) -> None:
+    path = write(str(tmp_path / "mine.py"))
+    write("my_module.py", name="moduled")
+    write("makes.py", "def make(name):\n" + ONE.replace("\n", "\n    ") + "\n    return work\n", name="made")
+    write("made.py", "from makes import make\nmade = make('made')\n")
+    found = load_processors([path, "my_module", "made"], demo=False)
+    for name, source in (("mail", path), ("moduled", "my_module")):
+        assert source_of(found[name]) == source
+        assert load_from(source, name) is found[name]
+    assert source_of(found["made"]) is None, "it stands in no module that its function names"
+    with pytest.raises(StartupError, match="my_module holds no processor named 'mail'"):
+        load_from("my_module", "mail")

@@ -96,6 +96,15 @@ def test_a_timedelta_is_a_timeout_too() -> None:
     assert found(processor("slow", timeout=timedelta(minutes=3))(run)).timeout == timedelta(minutes=3)
 
 
+def test_a_process_of_its_own() -> None:
+    async def run(value: Any, ctx: TaskContext) -> None: ...
+
+    assert found(summarize).isolated is False
+    assert found(processor("apart", isolation="process")(run)).isolated is True
+    with pytest.raises(ValueError, match="the isolation of the processor 'apart' is \"process\", or it is left out"):
+        processor("apart", isolation="thread")(run)  # type: ignore[arg-type]  # what a checker would not let pass
+
+
 def test_a_sync_function_is_refused() -> None:
     def blocking(value: Any, ctx: TaskContext) -> Any:
         return value
