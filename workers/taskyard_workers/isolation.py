@@ -153,5 +153,7 @@ class _Child:
 
 def _how(code: int | None) -> str:
     if code is not None and code < 0:
-        return f"was killed by {signal.Signals(-code).name}"
-    return f"ended with the exit code {code} before it gave a result"
+        name = next((known.name for known in signal.Signals if known == -code), f"the signal {-code}")
+        return f"was killed by {name}"
+    with_code = "" if code is None else f" with the exit code {code}"
+    return f"ended{with_code} before it gave a result"
