@@ -120,7 +120,7 @@ def test_a_stop_ends_the_runs_too(folder: Path) -> None:
         pids = [pid for number in range(3) for pid in spinning(dev, f"t{number}")]
         # They would run for ever: `stop` fails long before.
         assert dev.stop() == 0
-        assert gone(pids)
+        eventually(lambda: gone(pids))
     with dev_in(folder) as dev:
         task = eventually(lambda: (found := task_of(dev, "t0"))["currentStep"] and found)
         assert (task["attempt"], task["retryCount"], task["lostCount"]) == (2, 0, 0)

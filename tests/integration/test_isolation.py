@@ -53,7 +53,7 @@ async def test_it_runs_in_another_process_that_is_gone_afterwards(core: Runtime,
     async with working(core, isolated.apart):
         pid = await output_of(core, user, "pid")
         assert pid != os.getpid()
-        assert gone(pid)
+        await until(lambda: gone(pid))
         task_id, instance, agent, attempt, key, cancelled = await output_of(core, user, "who")
     assert (key, instance, agent, attempt, cancelled) == (task_id, "default", "ann", 1, False)
 
@@ -134,8 +134,8 @@ async def test_a_run_that_takes_too_long_is_killed(core: Runtime, user: Principa
         task = await submit(core, user, "spinning", input=str(tmp_path), timeout=timedelta(seconds=10))
         run, beside = await pids_of_spinning(tmp_path)
         failed = await reach(core, user, task.id, S.FAILED)
-        assert gone(run)
-        assert gone(beside)
+        await until(lambda: gone(run))
+        await until(lambda: gone(beside))
     assert (failed.error_code, failed.error_message) == ("TIMEOUT", "it ran longer than its time-out of 10 s")
 
 
@@ -145,8 +145,8 @@ async def test_a_run_that_is_cancelled_is_killed(core: Runtime, user: Principal,
         run, beside = await pids_of_spinning(tmp_path)
         await core.tasks.cancel(user, task.id)
         await until_row(core, worker, running=0, completed=0, failed=0)
-        assert gone(run)
-        assert gone(beside)
+        await until(lambda: gone(run))
+        await until(lambda: gone(beside))
     assert (await stored(core, task.id)).status is S.CANCELLED
 
 
@@ -156,7 +156,7 @@ async def test_a_run_whose_claim_is_lost_is_killed(core: Runtime, user: Principa
         run, _ = await pids_of_spinning(tmp_path)
         await meddle(core, "UPDATE tasks SET attempt = attempt + 1, holder = 'another'")
         await until_row(core, worker, running=0, completed=0, failed=0)
-        assert gone(run)
+        await until(lambda: gone(run))
 
 
 async def test_a_stop_kills_what_will_not_end(data_folder: Path, user: Principal, tmp_path: Path) -> None:
@@ -164,7 +164,7 @@ async def test_a_stop_kills_what_will_not_end(data_folder: Path, user: Principal
         async with working(runtime, isolated.spinning):
             task = await submit(runtime, user, "spinning", input=str(tmp_path))
             run, _ = await pids_of_spinning(tmp_path)
-        assert gone(run)
+        await until(lambda: gone(run))
         kept = await stored(runtime, task.id)
         assert (kept.status, kept.attempt, kept.retry_count, kept.lost_count) == (S.QUEUED, 1, 0, 0)
 

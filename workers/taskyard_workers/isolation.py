@@ -38,7 +38,7 @@ logger = logging.getLogger(__name__)
 #: time-out is written by its worker, and not by the janitor while the process still lives.
 GRACE = 1.0
 #: Seconds for what follows at once, on a slow machine too: an exit, the last bytes of a pipe.
-MOMENT = 1.0
+MOMENT = 3.0
 
 
 async def run_isolated(
