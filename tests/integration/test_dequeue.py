@@ -15,7 +15,7 @@ from taskyard.lifecycle import TaskStatus
 from taskyard.principal import Principal, Role
 from taskyard.queue.entry import Want
 from taskyard.runtime import Runtime
-from taskyard.task import WaitingReason
+from taskyard.task import AgentSummary, WaitingReason
 
 S = TaskStatus
 
@@ -33,6 +33,48 @@ async def test_an_agent_never_gets_the_tasks_of_another(runtime: Runtime, user: 
     assert await runtime.claims.dequeue(agent, want) == []
     rest = await runtime.claims.claim("w1", Want(limit=10))
     assert {task.agent_id for task in rest} == {"y", None}, "what was dequeued is not handed out again"
+
+
+async def test_an_agent_type_is_asked_for_whatever_claims(
+    runtime: Runtime, user: Principal, admin: Principal, agent: Principal
+) -> None:
+    for name in ("ed", "eve"):
+        await runtime.tasks.register_agent(admin, AgentSummary(name, name.title(), "editor"))
+    tasks = [
+        await submit(runtime, user, agent_id=name, priority=p)
+        for p, name in enumerate(("ed", "writer", None, "eve", "ed"), start=3)
+    ]
+    want = Want(limit=1, agent_type="editor")
+    assert [task.id for task in await runtime.claims.peek(agent, replace(want, limit=9))] == [
+        tasks[4].id,
+        tasks[3].id,
+        tasks[0].id,
+    ]
+    (first,) = await runtime.claims.claim("w1", want)
+    (second,) = await runtime.claims.dequeue(agent, replace(want, agent_id="ed"))
+    assert (first.id, second.id) == (tasks[4].id, tasks[0].id)
+    assert first.agent == AgentSummary("ed", "Ed", "editor")
+    await runtime.tasks.register_agent(admin, AgentSummary("eve", "Eve", "writer"))
+    assert await runtime.claims.dequeue(agent, want) == []
+    assert {task.id for task in await runtime.claims.claim("w1", Want(limit=9))} == {task.id for task in tasks[1:4]}
+
+
+async def test_what_a_registered_agent_must_be(
+    runtime: Runtime, user: Principal, admin: Principal, stranger: Principal
+) -> None:
+    with pytest.raises(Forbidden):
+        await runtime.tasks.register_agent(user, AgentSummary("ed", "Ed", "editor"))
+    with pytest.raises(Forbidden):
+        await runtime.tasks.register_agent(admin, AgentSummary("ed", "Ed", "editor"), "elsewhere")
+    for wrong, path in (
+        (AgentSummary("", "Ed", "editor"), "id"),
+        (AgentSummary("ed", "", "editor"), "name"),
+        (AgentSummary("ed", "Ed", "an editor"), "type"),
+    ):
+        with pytest.raises(InvalidInput) as caught:
+            await runtime.tasks.register_agent(admin, wrong)
+        assert caught.value.path == [path]
+    assert await runtime.registry.agent("default", "ed") is None
 
 
 @pytest.mark.parametrize("by_agent", [False, True])

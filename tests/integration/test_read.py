@@ -18,7 +18,7 @@ from taskyard.runtime import Runtime
 from taskyard.service.claims import Run
 from taskyard.service.figures import StatisticsFilter
 from taskyard.store.listing import Page, Sort, SortField, TaskFilter, encode_cursor
-from taskyard.task import EventKind, LogLevel, Metrics, Priority, StepStatus, Task
+from taskyard.task import AgentSummary, EventKind, LogLevel, Metrics, Priority, StepStatus, Task
 
 EVERY = TaskFilter()
 NEWEST = Sort()
@@ -115,7 +115,8 @@ START = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 @pytest.fixture
 async def shelf(runtime: Runtime, user: Principal, admin: Principal, clock: FakeClock) -> Runtime:
-    """Seven tasks, a second apart, named 0 to 6."""
+    """Seven tasks, a second apart, named 0 to 6; the agent bob is an editor."""
+    await runtime.tasks.register_agent(admin, AgentSummary("bob", "Bob", "editor"))
     await submit(runtime, user, "echo", id="task-0", priority=1, input={"text": "Tide Pools"})
     clock.advance(1)
     await submit(runtime, user, "delay", id="task-1", priority=4, agent_id="ann", input={"rate": "100%"})
@@ -152,6 +153,13 @@ async def shelf(runtime: Runtime, user: Principal, admin: Principal, clock: Fake
         (TaskFilter(task_types=["delay", "mail", "none"]), "1356"),
         (TaskFilter(agent_ids=["ann"]), "14"),
         (TaskFilter(agent_ids=["ann", "bob"]), "1246"),
+        (TaskFilter(agent_types=["editor"]), "26"),
+        (TaskFilter(agent_types=["generic"]), "14"),
+        (TaskFilter(agent_types=["generic", "editor"], task_types=["echo"]), "24"),
+        (TaskFilter(agent_types=["none"]), ""),
+        (TaskFilter(agent_types=[]), ""),
+        (TaskFilter(min_priority=8), "345"),
+        (TaskFilter(min_priority=8, agent_types=["generic"]), "4"),
         (TaskFilter(queues=["chat"]), "23"),
         (TaskFilter(owners=["admin-1"]), "23"),
         (TaskFilter(instance_id="default"), "0123456"),

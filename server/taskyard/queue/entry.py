@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TypedDict
 
 from taskyard.clock import from_millis
 from taskyard.principal import EVERYTHING, Scope
@@ -66,4 +67,21 @@ class Want:
     min_priority: int = MIN_PRIORITY
     scope: Scope = EVERYTHING
     agent_id: str | None = None
+    #: Type of the agent that a task is for.
+    agent_type: str | None = None
     instance_id: str | None = None
+
+    @property
+    def by_agent(self) -> bool:
+        """Whether it asks for agents, of which an index knows nothing."""
+        return self.agent_id is not None or self.agent_type is not None
+
+
+class Filters(TypedDict, total=False):
+    """The part of a `Want` that says which tasks fit, as keyword arguments."""
+
+    queues: Sequence[str] | None
+    task_types: Sequence[str] | None
+    min_priority: int
+    agent_id: str | None
+    agent_type: str | None

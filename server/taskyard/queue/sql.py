@@ -26,6 +26,7 @@ class ReadyTasks(Protocol):
         task_types: Sequence[str] | None = None,
         min_priority: int = 1,
         agent_id: str | None = None,
+        agent_type: str | None = None,
         oldest_queued_before: datetime | None = None,
     ) -> list[Task]: ...
 
@@ -97,6 +98,7 @@ class SqlQueue:
             task_types=want.task_types,
             min_priority=want.min_priority,
             agent_id=want.agent_id,
+            agent_type=want.agent_type,
             oldest_queued_before=before,
         )
         return [Entry.of_task(task) for task in found]

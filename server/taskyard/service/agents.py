@@ -35,6 +35,12 @@ class AgentBook:
             known = AgentSummary(agent_id, agent_id, "generic")
         self._agents[instance_id, agent_id] = known
 
+    async def put(self, principal: Principal, instance_id: str, agent: AgentSummary) -> None:
+        """Register an agent with its name and type, or change those of one that is known."""
+        await self._registry.add_instance(instance_id)
+        await self._registry.put_agent(instance_id, agent, principal.subject)
+        self._agents[instance_id, agent.id] = agent
+
     def summary(self, insert: Insert) -> AgentSummary | None:
         """The registered agent of a new task."""
         return self._agents.get((insert.values["instance_id"], insert.values["agent_id"] or ""))

@@ -102,7 +102,9 @@ class ClaimService:
             timeout = DeadlineAfter(timeout_of(entry.task_type) or self._task_timeout)
             return _beginning() | _holding(worker_id, After(self._lease), timeout)
 
-        return await self._claim(self._queue, want, TaskStatus.PROCESSING, WORKER_ACTOR + worker_id, holding)
+        return await self._claim(
+            self._queue_for(want), want, TaskStatus.PROCESSING, WORKER_ACTOR + worker_id, holding
+        )
 
     async def dequeue(self, principal: Principal, want: Want) -> Sequence[Task]:
         """Claim for a remote agent what it may see: ASSIGNED to its subject until it starts.
@@ -344,8 +346,8 @@ class ClaimService:
     # -- claiming -----------------------------------------------------------------------------
 
     def _queue_for(self, want: Want) -> TaskQueue:
-        """An index knows no agents: a claim that names one goes straight to the table."""
-        return self._queue if want.agent_id is None else self._filtered
+        """An index knows no agents: a claim that asks for them goes straight to the table."""
+        return self._filtered if want.by_agent else self._queue
 
     async def _claim(
         self,

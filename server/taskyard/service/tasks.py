@@ -23,7 +23,7 @@ from taskyard.principal import Principal
 from taskyard.queue.base import TaskQueue
 from taskyard.service.agents import AgentBook
 from taskyard.service.catalog import Catalog
-from taskyard.service.submission import MAX_BATCH, Submission
+from taskyard.service.submission import MAX_BATCH, Submission, check_text
 from taskyard.store.listing import MAX_PAGE, Page, Sort, TaskFilter, TaskPage
 from taskyard.store.registry import Registry
 from taskyard.store.tasks import TaskReader
@@ -31,6 +31,7 @@ from taskyard.store.writes import NOW, Change, Insert, Writer, move
 from taskyard.task import (
     MAX_PRIORITY,
     MIN_PRIORITY,
+    AgentSummary,
     Event,
     EventKind,
     NewTask,
@@ -43,6 +44,7 @@ from taskyard.task import (
 #: How often a change is tried again when others changed the task in between.
 TRIES = 10
 MAX_EVENTS = 500
+MAX_AGENT_NAME = 200
 _TASK_FIELDS = tuple(field.name for field in fields(Task))
 #: What an explicit retry sets back; `attempt` goes on counting.
 _AFRESH = {
@@ -206,6 +208,14 @@ class TaskService:
             )
         raise IdTaken(f"the id {task.id!r} is taken by another task", path=["id"])
 
+    async def register_agent(self, principal: Principal, agent: AgentSummary, instance_id: str | None = None) -> None:
+        """Register an agent with its name and type, or change those; for administrators."""
+        principal.require_admin()
+        check_name(agent.id, "id")
+        check_name(agent.type, "type")
+        check_text(agent.name, MAX_AGENT_NAME, "name")
+        await self._agents.put(principal, principal.instance_for(instance_id), agent)
+
     # -- read ---------------------------------------------------------------------------------
 
     async def get(self, principal: Principal, task_id: str) -> Task:
@@ -220,6 +230,13 @@ class TaskService:
         if page.number < 1:
             raise InvalidInput("pages are counted from 1", path=["page"])
         return await self._reader.page(principal.scope, wanted, sort, page, payload=payload)
+
+    async def unfinished(self, principal: Principal, wanted: TaskFilter) -> bool:
+        """Whether any of these is being worked on or will be without anybody's doing.
+
+        What is scheduled, waits for a person, or stands in a paused queue is not.
+        """
+        return await self._reader.unfinished(principal.scope, wanted)
 
     async def count(self, principal: Principal, wanted: TaskFilter) -> int:
         return await self._reader.count(principal.scope, wanted)

@@ -13,13 +13,13 @@ from enum import StrEnum
 from typing import Any
 
 import orjson
-from sqlalchemy import ColumnElement, Select, String, and_, cast, false, func, literal, or_, tuple_
+from sqlalchemy import ColumnElement, Select, String, and_, cast, false, func, literal, or_, select, tuple_
 
 from taskyard.clock import from_millis, to_millis
 from taskyard.errors import InvalidInput
 from taskyard.lifecycle import TaskStatus
 from taskyard.principal import Scope
-from taskyard.store.tables import tasks
+from taskyard.store.tables import agents, tasks
 from taskyard.task import MAX_PRIORITY, MIN_PRIORITY, Priority, Task
 
 MAX_PAGE = 100
@@ -27,6 +27,8 @@ MAX_PAGE = 100
 MAX_SEARCH = 1000
 _BAD_CURSOR = "this cursor does not belong to a list of this order"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+#: A list may show the agents of its tasks: to ask for their types is another look at the table.
+_OF_TYPE = agents.alias("agents_of_type")
 
 
 class SortField(StrEnum):
@@ -53,8 +55,12 @@ class TaskFilter:
 
     statuses: Sequence[TaskStatus] | None = None
     priorities: Sequence[Priority] | None = None
+    #: The lowest priority to keep.
+    min_priority: int = MIN_PRIORITY
     task_types: Sequence[str] | None = None
     agent_ids: Sequence[str] | None = None
+    #: Types of agents; a task without an agent is of none.
+    agent_types: Sequence[str] | None = None
     queues: Sequence[str] | None = None
     owners: Sequence[str] | None = None
     instance_id: str | None = None
@@ -111,6 +117,10 @@ def matching(scope: Scope, wanted: TaskFilter) -> ColumnElement[bool]:
     ):
         if values is not None:
             where.append(column == values[0] if len(values) == 1 else column.in_(values))
+    if wanted.agent_types is not None:
+        where.append(_for_agents_of(wanted.agent_types))
+    if wanted.min_priority > MIN_PRIORITY:
+        where.append(tasks.c.priority >= wanted.min_priority)
     if wanted.priorities is not None:
         where.append(or_(false(), *(tasks.c.priority.between(*_band_limits(band)) for band in wanted.priorities)))
     if wanted.created_from is not None:
@@ -120,6 +130,18 @@ def matching(scope: Scope, wanted: TaskFilter) -> ColumnElement[bool]:
     if wanted.search:
         where.append(_having(wanted.search))
     return and_(*where)
+
+
+def _for_agents_of(types: Sequence[str]) -> ColumnElement[bool]:
+    return (
+        select(_OF_TYPE.c.id)
+        .where(
+            _OF_TYPE.c.instance_id == tasks.c.instance_id,
+            _OF_TYPE.c.id == tasks.c.agent_id,
+            _OF_TYPE.c.type.in_(types),
+        )
+        .exists()
+    )
 
 
 def _having(text: str) -> ColumnElement[bool]:

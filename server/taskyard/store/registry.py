@@ -84,6 +84,20 @@ class Registry:
         }
         await self._database.writer.run(lambda connection: add_missing(connection, agents, row))
 
+    async def put_agent(self, instance_id: str, agent: AgentSummary, owner: str) -> None:
+        """Register an agent with its name and type, or change those of one that is known."""
+        now = self._clock.now()
+        key = and_(agents.c.instance_id == instance_id, agents.c.id == agent.id)
+        row = {"name": agent.name, "type": agent.type, "updated_at": now}
+
+        def job(connection: Connection) -> None:
+            if connection.execute(update(agents).where(key).values(row)).rowcount == 0:
+                connection.execute(
+                    insert(agents).values(instance_id=instance_id, id=agent.id, owner=owner, created_at=now, **row)
+                )
+
+        await self._database.writer.run(job)
+
     # -- task types ---------------------------------------------------------------------------
 
     async def declare(self, specs: Sequence[TaskTypeSpec]) -> None:

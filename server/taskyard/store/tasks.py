@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, and_, func, or_, select, tuple_
+from sqlalchemy import ColumnElement, Row, and_, func, not_, or_, select, tuple_
 
 from taskyard.lifecycle import HELD, TaskStatus
 from taskyard.principal import Scope
@@ -22,6 +22,9 @@ _WITH_AGENT = tasks.outerjoin(
 )
 _SELECT = select(
     *(tasks.c[name] for name in _FIELDS), agents.c.name.label("agent_name"), agents.c.type.label("agent_type")
+)
+_IN_A_PAUSED_QUEUE = tuple_(tasks.c.instance_id, tasks.c.queue).in_(
+    select(queues.c.instance_id, queues.c.name).where(queues.c.paused)
 )
 _WITHOUT_PAYLOAD = _SELECT.select_from(_WITH_AGENT)
 _WITH_PAYLOAD = _SELECT.add_columns(tasks.c.input, tasks.c.output).select_from(_WITH_AGENT)
@@ -87,6 +90,7 @@ class TaskReader:
         task_types: Sequence[str] | None = None,
         min_priority: int = 1,
         agent_id: str | None = None,
+        agent_type: str | None = None,
         oldest_queued_before: datetime | None = None,
     ) -> list[Task]:
         """The best ready tasks that fit, in queues that are not paused.
@@ -94,22 +98,29 @@ class TaskReader:
         With `oldest_queued_before`: those that entered a queue before then, oldest first whatever
         their priority.
         """
-        where = [READY, within(scope)]
-        if queue_names is not None:
-            where.append(tasks.c.queue.in_(queue_names))
-        if task_types is not None:
-            where.append(tasks.c.task_type.in_(task_types))
-        if min_priority > 1:
-            where.append(tasks.c.priority >= min_priority)
-        if agent_id is not None:
-            where.append(tasks.c.agent_id == agent_id)
+        wanted = TaskFilter(
+            queues=queue_names,
+            task_types=task_types,
+            min_priority=min_priority,
+            agent_ids=None if agent_id is None else [agent_id],
+            agent_types=None if agent_type is None else [agent_type],
+        )
+        where = [READY, matching(scope, wanted), not_(_IN_A_PAUSED_QUEUE)]
         order = [tasks.c.priority.desc(), tasks.c.queue_seq]
         if oldest_queued_before is not None:
             where.append(tasks.c.queued_at < oldest_queued_before)
             order = [tasks.c.queue_seq]
-        paused = select(queues.c.instance_id, queues.c.name).where(queues.c.paused)
-        where.append(tuple_(tasks.c.instance_id, tasks.c.queue).not_in(paused))
         return await self._select(and_(*where), False, order=order, limit=limit)
+
+    async def unfinished(self, scope: Scope, wanted: TaskFilter) -> bool:
+        """Whether any that fits is held, waits out a backoff, or is ready in a queue that is not paused."""
+        # One statement, and so one moment: a task that moves on meanwhile is seen in one of these states.
+        going_on = or_(
+            tasks.c.status.in_(sorted(HELD | {TaskStatus.RETRYING})), and_(READY, not_(_IN_A_PAUSED_QUEUE))
+        )
+        statement = select(tasks.c.id).where(matching(scope, wanted), going_on).limit(1)
+        async with self._database.read() as connection:
+            return (await connection.execute(statement)).first() is not None
 
     async def queued_after(self, queue_seq: int, limit: int) -> list[Task]:
         """Everything that is QUEUED, in the order of its sequence: for filling an index anew."""
