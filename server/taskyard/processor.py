@@ -125,40 +125,62 @@ def processor(
     """
 
     def mark(function: F) -> F:
-        if not inspect.iscoroutinefunction(function):
-            raise TypeError(
-                f"the processor {name!r} must be an async function; for blocking work await asyncio.to_thread(...)"
-            )
-        hints = get_type_hints(function, include_extras=True)
-        signature = inspect.signature(function)
-        try:
-            signature.bind("input", "ctx")
-        except TypeError as error:
-            raise TypeError(f"the processor {name!r} must take an input and a context: (input, ctx)") from error
-        first = next(iter(signature.parameters))
-        limit = timedelta(seconds=timeout) if isinstance(timeout, int | float) else timeout
-        if limit is not None and not MIN_TIMEOUT <= limit <= MAX_TIMEOUT:
-            raise ValueError(f"the time-out of the processor {name!r} must lie between 1 ms and 7 days")
-        if max_retries is not None and not 0 <= max_retries <= MAX_RETRIES:
-            raise ValueError(f"the retries of the processor {name!r} must lie between 0 and {MAX_RETRIES}")
-        if isolation not in (None, "process"):
-            raise ValueError(f'the isolation of the processor {name!r} is "process", or it is left out')
-        found = Processor(
-            name=name,
-            run=function,
-            input_type=TypeAdapter(hints.get(first, Any)),
-            output_type=TypeAdapter(hints.get("return", Any)),
-            description=inspect.getdoc(function) or "",
-            timeout=limit,
+        found = processor_of(
+            function,
+            name,
+            timeout=timeout,
             max_retries=max_retries,
-            capabilities=tuple(capabilities),
+            capabilities=capabilities,
             backoff=backoff,
-            isolated=isolation == "process",
+            isolation=isolation,
         )
         setattr(function, _MARK, found)
         return function
 
     return mark
+
+
+def processor_of(
+    function: Callable[..., Any],
+    name: str,
+    *,
+    timeout: float | timedelta | None = None,
+    max_retries: int | None = None,
+    capabilities: Sequence[str] = (),
+    backoff: Backoff = Backoff(),  # noqa: B008 - frozen
+    isolation: Literal["process"] | None = None,
+) -> Processor:
+    """What `@processor` makes of a function. Raises `TypeError` or `ValueError` for what cannot be one."""
+    if not inspect.iscoroutinefunction(function):
+        raise TypeError(
+            f"the processor {name!r} must be an async function; for blocking work await asyncio.to_thread(...)"
+        )
+    hints = get_type_hints(function, include_extras=True)
+    signature = inspect.signature(function)
+    try:
+        signature.bind("input", "ctx")
+    except TypeError as error:
+        raise TypeError(f"the processor {name!r} must take an input and a context: (input, ctx)") from error
+    first = next(iter(signature.parameters))
+    limit = timedelta(seconds=timeout) if isinstance(timeout, int | float) else timeout
+    if limit is not None and not MIN_TIMEOUT <= limit <= MAX_TIMEOUT:
+        raise ValueError(f"the time-out of the processor {name!r} must lie between 1 ms and 7 days")
+    if max_retries is not None and not 0 <= max_retries <= MAX_RETRIES:
+        raise ValueError(f"the retries of the processor {name!r} must lie between 0 and {MAX_RETRIES}")
+    if isolation not in (None, "process"):
+        raise ValueError(f'the isolation of the processor {name!r} is "process", or it is left out')
+    return Processor(
+        name=name,
+        run=function,
+        input_type=TypeAdapter(hints.get(first, Any)),
+        output_type=TypeAdapter(hints.get("return", Any)),
+        description=inspect.getdoc(function) or "",
+        timeout=limit,
+        max_retries=max_retries,
+        capabilities=tuple(capabilities),
+        backoff=backoff,
+        isolated=isolation == "process",
+    )
 
 
 def marked(candidate: object) -> Processor | None:

@@ -1,7 +1,7 @@
 """Settings: one frozen object, built once at start, checked there. No other module reads the environment."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -151,12 +151,13 @@ class Settings(BaseSettings):
         return secret
 
 
-def load_settings(overrides: Mapping[str, Any] | None = None) -> Settings:
+def load_settings(overrides: Mapping[str, Any] | None = None, *, without: Collection[str] = ()) -> Settings:
     """Settings from the environment, with `overrides` by field name above it.
 
-    Raises `StartupError`, which names the variable that is wrong.
+    The fields in `without` are unset whatever the environment says, unless they are overridden. Raises
+    `StartupError`, which names the variable that is wrong.
     """
-    given = {key: value for key, value in (overrides or {}).items() if value is not None}
+    given = dict.fromkeys(without) | {key: value for key, value in (overrides or {}).items() if value is not None}
     try:
         settings = Settings(**given)
     except ValidationError as error:

@@ -8,9 +8,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from taskyard.errors import StartupError, TaskyardError
 from taskyard.lifecycle import HELD, TaskStatus
+from taskyard.principal import EVERYTHING, Scope
 from taskyard.processor import Processor
+from taskyard.queue.entry import Want
 from taskyard.runtime import Runtime
-from taskyard.task import WORKER_ACTOR, Event, EventKind
+from taskyard.task import MIN_PRIORITY, WORKER_ACTOR, Event, EventKind
 from taskyard_workers.executor import Executor
 from taskyard_workers.heartbeat import Heartbeat
 from taskyard_workers.loading import source_of
@@ -24,9 +26,10 @@ logger = logging.getLogger(__name__)
 
 
 class Worker:
-    """Claims tasks of its types from its queues and runs them. `queues` None: of every queue.
+    """Claims the tasks that fit and runs them: of the types that it has processors for, and as the filters say.
 
-    It warns when the event loop stands still for `blocked_after` seconds; None: it does not look.
+    `default`, or else the processor that the settings name, does the types that have none; `queues` None
+    means every queue. It warns when the event loop stands still for `blocked_after` seconds; None: it does not look.
     Raises `StartupError` if a processor that wants a process of its own could not be found there.
     """
 
@@ -38,6 +41,11 @@ class Worker:
         queues: Sequence[str] | None = None,
         concurrency: int | None = None,
         blocked_after: float | None = BLOCKED_AFTER,
+        default: Processor | None = None,
+        min_priority: int = MIN_PRIORITY,
+        agent_id: str | None = None,
+        agent_type: str | None = None,
+        scope: Scope = EVERYTHING,
     ) -> None:
         settings = runtime.settings
         self.id = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
@@ -46,7 +54,7 @@ class Worker:
         self._queues = queues
         self._concurrency = concurrency or settings.concurrency
         _check_isolated(processors.values())
-        default = _default(processors, settings.default_processor)
+        default = default or _default(processors, settings.default_processor)
         # With a fallback it takes any type.
         self._types = None if default else sorted(processors)
         self._executor = Executor(
@@ -61,8 +69,15 @@ class Worker:
         )
         self._poller = Poller(
             worker_id=self.id,
-            queues=queues,
-            task_types=self._types,
+            want=Want(
+                limit=self._concurrency,
+                queues=queues,
+                task_types=self._types,
+                min_priority=min_priority,
+                agent_id=agent_id,
+                agent_type=agent_type,
+                scope=scope,
+            ),
             claims=runtime.claims,
             executor=self._executor,
         )
@@ -107,6 +122,11 @@ class Worker:
         except TaskyardError:
             # Its heartbeat ends: the others find out.
             logger.warning("the worker could not tell that it stopped", exc_info=True)
+
+    async def wait_idle(self) -> None:
+        """Wait until a look at the queue finds nothing to claim while nothing runs."""
+        await self._poller.idle.wait()
+        self._poller.idle.clear()
 
     def _wake(self) -> None:
         self._polling.wake()

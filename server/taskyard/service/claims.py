@@ -141,10 +141,11 @@ class ClaimService:
             return frozenset()
         return await self._registry.renew(worker_id, running, self._clock.now() + self._lease)
 
-    async def start(self, principal: Principal, task_id: str) -> Task:
+    async def start(self, principal: Principal, task_id: str, attempt: int | None = None) -> Task:
         """Begin a run by hand: claims a queued task for the caller, or begins one assigned to it.
 
-        The claim holds for the task's time-out, or else for that of its type.
+        The claim holds for the task's time-out, or else for that of its type. With `attempt` only that claim
+        is begun: raises `LeaseLost` if it is gone.
         """
         task_type = (await self._tasks.get(principal, task_id)).task_type
         spec = await self._catalog.type_named(task_type)
@@ -152,6 +153,8 @@ class ClaimService:
 
         def decide(task: Task) -> Change:
             held_here = task.holder == principal.subject
+            if attempt is not None and (task.status not in HELD or not held_here or task.attempt != attempt):
+                raise LeaseLost(f"attempt {attempt} no longer holds the task {task.id!r}")
             mine = task.status is TaskStatus.ASSIGNED and held_here
             if task.status is not TaskStatus.QUEUED and not mine:
                 why = "" if task.status not in HELD else "it has begun already" if held_here else "another holds it"
@@ -200,6 +203,12 @@ class ClaimService:
         task = await self._tasks.get(principal, task_id)
         run = _run_of(principal, task, attempt, TaskStatus.RETRYING if retry else TaskStatus.FAILED)
         await self.fail(run, task, code or ErrorCode.FAILED_BY_CALLER, message, retry=retry)
+        return await self._tasks.get(principal, task_id)
+
+    async def release_by_hand(self, principal: Principal, task_id: str, attempt: int | None = None) -> Task:
+        """Give back a task unfinished, to its old place in the queue. `attempt` as in `complete_by_hand`."""
+        task = await self._tasks.get(principal, task_id)
+        await self.release(_run_of(principal, task, attempt, TaskStatus.QUEUED))
         return await self._tasks.get(principal, task_id)
 
     # -- what a run writes --------------------------------------------------------------------
