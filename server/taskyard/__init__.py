@@ -4,13 +4,25 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from taskyard.errors import TaskyardError
+from taskyard.lifecycle import TaskStatus
 from taskyard.processor import PermanentError, TaskContext, processor
+from taskyard.task import NewTask, Task
 
 if TYPE_CHECKING:
     from taskyard.library import TaskQueue
     from taskyard_workers.manager import TaskManager
 
-__all__ = ["PermanentError", "TaskContext", "TaskManager", "TaskQueue", "TaskyardError", "processor"]
+__all__ = [
+    "NewTask",
+    "PermanentError",
+    "Task",
+    "TaskContext",
+    "TaskManager",
+    "TaskQueue",
+    "TaskStatus",
+    "TaskyardError",
+    "processor",
+]
 
 #: What needs the whole core, or is not of it, is imported when it is asked for.
 _LATER = {"TaskQueue": "taskyard.library", "TaskManager": "taskyard_workers.manager"}
