@@ -16,7 +16,7 @@ from taskyard.principal import DEFAULT_INSTANCE, Principal, Role
 from taskyard.queue.entry import Filters, Want
 from taskyard.runtime import Runtime, open_embedded
 from taskyard.service.tasks import BatchMode
-from taskyard.settings import load_settings
+from taskyard.settings import Settings, load_settings
 from taskyard.store.listing import MAX_PAGE, Page, Sort, TaskFilter
 from taskyard.task import MIN_PRIORITY, AgentSummary, Json, Metrics, NewTask, Task
 
@@ -24,6 +24,8 @@ from taskyard.task import MIN_PRIORITY, AgentSummary, Json, Metrics, NewTask, Ta
 MEMORY = ":memory:"
 #: Says where a database is; any other place is a folder.
 _POSTGRES = ("postgresql://", "postgres://")
+#: Said by `where` alone.
+_PLACE = frozenset({"data", "database_url", "redis_url"})
 #: What the caller says and the environment does not: where the tasks are, and who does them.
 _CALLERS = ("database_url", "redis_url", "queue_backend", "default_processor")
 
@@ -110,17 +112,16 @@ class TaskQueue:
         With `status` ASSIGNED they do not begin yet: `update_status(task, PROCESSING)` begins one. A claim
         holds for a lease (`TASKYARD_LEASE_SECONDS`, 30), which `renew` begins anew; then others get the task.
         """
+        want = self._want(limit, filters)
+        if status not in (TaskStatus.PROCESSING, TaskStatus.ASSIGNED):
+            raise InvalidInput("what is dequeued becomes PROCESSING or ASSIGNED", path=["status"])
         maintenance = self.runtime.maintenance
         await maintenance.promote_due()
         await maintenance.enforce_deadlines()
         await maintenance.reap_leases()
-        want = self._want(limit, filters)
-        match status:
-            case TaskStatus.PROCESSING:
-                return await self.runtime.claims.claim(self.holder, want)
-            case TaskStatus.ASSIGNED:
-                return await self.runtime.claims.dequeue(self._as_holder, want)
-        raise InvalidInput("what is dequeued becomes PROCESSING or ASSIGNED", path=["status"])
+        if status is TaskStatus.ASSIGNED:
+            return await self.runtime.claims.dequeue(self._as_holder, want)
+        return await self.runtime.claims.claim(self.holder, want)
 
     async def peek(self, limit: int = 1, **filters: Unpack[Filters]) -> Sequence[Task]:
         """What `dequeue` would give now, without the input; claims nothing."""
@@ -219,6 +220,8 @@ class TaskQueue:
 
 @asynccontextmanager
 async def _core(where: Path | str, redis_url: str | None, settings: Mapping[str, Any]) -> AsyncIterator[Runtime]:
+    if unknown := settings.keys() - (Settings.model_fields.keys() - _PLACE):
+        raise TypeError(f"a queue cannot be opened with the setting {min(unknown)!r}")
     with ExitStack() as stack:
         if where == MEMORY:
             where = stack.enter_context(TemporaryDirectory(prefix="taskyard-"))

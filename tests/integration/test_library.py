@@ -356,6 +356,13 @@ async def test_the_place_is_the_callers_and_the_rest_the_environments(
         assert (await one(queue)).task_type == "mail"
 
 
+@pytest.mark.parametrize("setting", ["leese", "data", "database_url"])
+async def test_a_setting_that_there_is_not(setting: str) -> None:
+    with pytest.raises(TypeError, match=setting):
+        async with TaskQueue.open(":memory:", **{setting: "x"}):
+            pytest.fail("it was opened")
+
+
 @pytest.mark.parametrize(
     ("where", "options", "error"),
     [

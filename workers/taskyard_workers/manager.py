@@ -61,9 +61,9 @@ class TaskManager:
 
     async def start(self) -> None:
         """Begin to claim, and to look after what time brings."""
-        self._started = True
         await self._worker.start()
         self._janitor.start()
+        self._started = True
 
     async def drain(self) -> None:
         """Claim nothing more, wait for what runs as long as `TASKYARD_DRAIN_SECONDS` (20), give back the rest."""

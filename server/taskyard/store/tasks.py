@@ -115,10 +115,9 @@ class TaskReader:
     async def unfinished(self, scope: Scope, wanted: TaskFilter) -> bool:
         """Whether any that fits is held, waits out a backoff, or is ready in a queue that is not paused."""
         # One statement, and so one moment: a task that moves on meanwhile is seen in one of these states.
-        going_on = or_(
-            tasks.c.status.in_(sorted(HELD | {TaskStatus.RETRYING})), and_(READY, not_(_IN_A_PAUSED_QUEUE))
-        )
-        statement = select(tasks.c.id).where(matching(scope, wanted), going_on).limit(1)
+        going_on = tasks.c.status.in_(sorted(HELD | {TaskStatus.QUEUED, TaskStatus.RETRYING}))
+        asleep = and_(READY, _IN_A_PAUSED_QUEUE)
+        statement = select(tasks.c.id).where(matching(scope, wanted), going_on, not_(asleep)).limit(1)
         async with self._database.read() as connection:
             return (await connection.execute(statement)).first() is not None
 
