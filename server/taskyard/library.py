@@ -14,7 +14,7 @@ from taskyard.lifecycle import HELD, TaskStatus, check_move
 from taskyard.names import check_name
 from taskyard.principal import DEFAULT_INSTANCE, Principal, Role
 from taskyard.queue.entry import Filters, Want
-from taskyard.runtime import Runtime, open_embedded
+from taskyard.runtime import Runtime, open_deployment, open_embedded
 from taskyard.service.tasks import BatchMode
 from taskyard.settings import Settings, load_settings
 from taskyard.store.listing import MAX_PAGE, Page, Sort, TaskFilter
@@ -60,8 +60,8 @@ class TaskQueue:
         """Open the queue that is in this place, made if there is none; it closes with the context.
 
         `where` is a folder (SQLite, for one process at a time), ":memory:" (gone with the context) or a
-        postgresql:// URL (for many processes), which may have a Redis beside it. `settings` are those of the
-        service by their field, above the environment. Raises `StartupError`.
+        postgresql:// URL (for many processes; `taskyard migrate` makes its tables), which may have a Redis
+        beside it. `settings` are those of the service by their field, above the environment. Raises `StartupError`.
         """
         async with _core(where, redis_url, settings) as runtime:
             yield cls(runtime, instance_id=instance_id, owner=owner)
@@ -225,16 +225,15 @@ async def _core(where: Path | str, redis_url: str | None, settings: Mapping[str,
     with ExitStack() as stack:
         if where == MEMORY:
             where = stack.enter_context(TemporaryDirectory(prefix="taskyard-"))
-        text = str(where)
-        if text.startswith(_POSTGRES):
-            raise StartupError("PostgreSQL is not there yet")
-        if "://" in text:
-            raise StartupError(
-                f"{text.split('://', maxsplit=1)[0]}:// is no place for a queue: give a folder or postgresql://..."
-            )
-        if redis_url is not None:
+        if str(where).startswith(_POSTGRES):
+            # A queue issues no tokens and reads none: it need not know the secret of the deployment.
+            given = {"jwt_secret": secrets.token_hex(), **settings, "database_url": where, "redis_url": redis_url}
+            runtime = await open_deployment(load_settings(given, without=_CALLERS))
+        elif "://" in str(where):
+            raise StartupError("that is no place for a queue: give a folder, or a URL with postgresql://")
+        elif redis_url is not None:
             raise StartupError("a queue in a folder needs no Redis: it goes with PostgreSQL")
-        place = {"data": Path(where)}
-        runtime = await open_embedded(load_settings({**settings, **place}, without=_CALLERS))
+        else:
+            runtime = await open_embedded(load_settings({**settings, "data": Path(where)}, without=_CALLERS))
         async with aclosing(runtime):
             yield runtime

@@ -78,6 +78,15 @@ def test_it_prints_what_the_page_says(tmp_path: Path, name: str) -> None:
     assert run(tmp_path, name) == printed(name)
 
 
+@pytest.mark.parametrize("with_redis", [False, True])
+def test_on_postgresql(request: pytest.FixtureRequest, tmp_path: Path, database_url: str, with_redis: bool) -> None:
+    environment = {"DATABASE_URL": database_url}
+    if with_redis:
+        environment["REDIS_URL"] = request.getfixturevalue("redis_url")
+        environment["TASKYARD_REDIS_PREFIX"] = request.getfixturevalue("redis_prefix")
+    assert run(tmp_path, "shared.py", **environment) == printed("shared.py")
+
+
 def test_killed_in_the_middle_the_next_one_finishes_the_rest(tmp_path: Path) -> None:
     with begun(tmp_path, "squares.py", "begin 5\n") as process:
         process.kill()

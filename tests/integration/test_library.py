@@ -366,11 +366,12 @@ async def test_a_setting_that_there_is_not(setting: str) -> None:
 @pytest.mark.parametrize(
     ("where", "options", "error"),
     [
-        ("mysql://here", {}, "mysql:// is no place for a queue"),
+        ("mysql://user:secret@here", {}, "^that is no place for a queue: give a folder"),
         ("sqlite:///file", {}, "give a folder"),
         (":memory:", {"redis_url": "redis://here"}, "goes with PostgreSQL"),
         (":memory:", {"lease": -1}, "TASKYARD_LEASE_SECONDS"),
         ("/dev/null/folder", {}, "cannot be used"),
+        ("postgresql://127.0.0.1:1/none", {}, "cannot be reached"),
     ],
 )
 async def test_what_cannot_be_opened(where: str, options: dict[str, Any], error: str) -> None:

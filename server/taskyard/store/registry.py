@@ -87,16 +87,10 @@ class Registry:
     async def put_agent(self, instance_id: str, agent: AgentSummary, owner: str) -> None:
         """Register an agent with its name and type, or change those of one that is known."""
         now = self._clock.now()
-        key = and_(agents.c.instance_id == instance_id, agents.c.id == agent.id)
+        key = {"instance_id": instance_id, "id": agent.id}
         row = {"name": agent.name, "type": agent.type, "updated_at": now}
-
-        def job(connection: Connection) -> None:
-            if connection.execute(update(agents).where(key).values(row)).rowcount == 0:
-                connection.execute(
-                    insert(agents).values(instance_id=instance_id, id=agent.id, owner=owner, created_at=now, **row)
-                )
-
-        await self._database.writer.run(job)
+        first = {"owner": owner, "created_at": now}
+        await self._database.writer.run(lambda connection: put(connection, agents, key, row, first=first))
 
     # -- task types ---------------------------------------------------------------------------
 
