@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.core import meddle, new, rows
+from tests.support.core import LONG_AGO, meddle, new
 
 from taskyard import TaskQueue
 from taskyard.errors import (
@@ -26,8 +26,8 @@ S = TaskStatus
 
 
 @pytest.fixture
-async def queue(data_folder: Path) -> AsyncIterator[TaskQueue]:
-    async with TaskQueue.open(data_folder) as found:
+async def queue(place: Path | str) -> AsyncIterator[TaskQueue]:
+    async with TaskQueue.open(place) as found:
         yield found
 
 
@@ -37,9 +37,9 @@ async def one(queue: TaskQueue, **options: Any) -> Task:
     return task
 
 
-async def lose(queue: TaskQueue, task: Task) -> None:
-    """Let the claim on a task run out."""
-    await meddle(queue.runtime, "UPDATE tasks SET lease_until = 0 WHERE id = :id", id=task.id)
+async def lose_all(queue: TaskQueue) -> None:
+    """Let the claim on the one task that is held run out."""
+    await meddle(queue.runtime, "UPDATE tasks SET lease_until = :then", then=LONG_AGO)
     assert await queue.runtime.maintenance.reap_leases() == 1
 
 
@@ -184,7 +184,7 @@ async def test_a_failed_run_is_tried_again_at_a_later_dequeue(queue: TaskQueue) 
     waiting = await queue.update_status(await one(queue), S.RETRYING, error="busy")
     assert (waiting.status, waiting.retry_count, waiting.error_message) == (S.RETRYING, 1, "busy")
     assert await queue.dequeue() == []
-    await meddle(queue.runtime, "UPDATE tasks SET run_at = 0")
+    await meddle(queue.runtime, "UPDATE tasks SET run_at = :then", then=LONG_AGO)
     task = await one(queue)
     assert (task.id, task.attempt) == (waiting.id, 2)
     failed = await queue.update_status(task, S.RETRYING, error="busy still")
@@ -218,12 +218,14 @@ async def test_cancelled_while_it_is_held(queue: TaskQueue) -> None:
 async def test_a_claim_that_ran_out_goes_to_the_next_and_fences_the_first(queue: TaskQueue) -> None:
     await queue.enqueue("mail", {})
     task = await one(queue)
+    assert task.lease_until is not None
+    earlier = task.lease_until - timedelta(seconds=20)
+    await meddle(queue.runtime, "UPDATE tasks SET lease_until = :then", then=earlier)
     await queue.renew(task)
-    (until,) = await rows(queue.runtime, "SELECT lease_until FROM tasks")
-    await meddle(queue.runtime, "UPDATE tasks SET lease_until = lease_until - 20000")
-    await queue.renew(task)
-    assert await rows(queue.runtime, "SELECT lease_until FROM tasks") >= [until]
-    await meddle(queue.runtime, "UPDATE tasks SET lease_until = 0")
+    kept = (await queue.get_task(task.id)).lease_until
+    assert kept is not None
+    assert kept > task.lease_until - timedelta(seconds=10)
+    await meddle(queue.runtime, "UPDATE tasks SET lease_until = :then", then=LONG_AGO)
     other = TaskQueue(queue.runtime)
     taken = await one(other)
     assert (taken.id, taken.attempt, taken.lost_count, taken.holder) == (task.id, 2, 1, other.holder)
@@ -240,7 +242,7 @@ async def test_a_claim_that_ran_out_goes_to_the_next_and_fences_the_first(queue:
 async def test_a_lost_claim_is_not_begun(queue: TaskQueue) -> None:
     await queue.enqueue("mail", {})
     task = await one(queue, status=S.ASSIGNED)
-    await lose(queue, task)
+    await lose_all(queue)
     with pytest.raises(LeaseLost):
         await queue.update_status(task, S.PROCESSING)
     assert (await queue.get_task(task.id)).status is S.QUEUED
@@ -295,14 +297,14 @@ async def test_what_is_scheduled_comes_at_its_time(queue: TaskQueue) -> None:
     made = await queue.enqueue("mail", {}, scheduled_for=now + timedelta(hours=1))
     assert made.status is S.SCHEDULED
     assert await queue.dequeue() == []
-    await meddle(queue.runtime, "UPDATE tasks SET run_at = 0")
+    await meddle(queue.runtime, "UPDATE tasks SET run_at = :then", then=LONG_AGO)
     assert (await one(queue)).id == made.id
 
 
 async def test_a_run_past_its_time_out_fails_at_the_next_dequeue(queue: TaskQueue) -> None:
     await queue.enqueue("mail", {}, timeout=timedelta(seconds=1))
     task = await one(queue)
-    await meddle(queue.runtime, "UPDATE tasks SET deadline_at = 0")
+    await meddle(queue.runtime, "UPDATE tasks SET deadline_at = :then", then=LONG_AGO)
     assert await queue.dequeue() == []
     late = await queue.get_task(task.id)
     assert (late.status, late.error_code) == (S.FAILED, "TIMEOUT")

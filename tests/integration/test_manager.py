@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from pydantic import BaseModel
-from tests.support.core import PATIENCE, meddle, new
+from tests.support.core import LONG_AGO, PATIENCE, meddle, new
 from tests.support.working import Gate, soon
 
 from taskyard import TaskContext, TaskManager, TaskQueue, processor
@@ -22,9 +22,9 @@ S = TaskStatus
 
 
 @pytest.fixture
-async def queue(data_folder: Path) -> AsyncIterator[TaskQueue]:
+async def queue(place: Path | str) -> AsyncIterator[TaskQueue]:
     """It beats quickly, and polls so seldom that only wake-ups serve a test."""
-    async with TaskQueue.open(data_folder, heartbeat=0.1, poll=10 * PATIENCE, drain=PATIENCE) as found:
+    async with TaskQueue.open(place, heartbeat=0.1, poll=10 * PATIENCE, drain=PATIENCE) as found:
         yield found
 
 
@@ -151,7 +151,7 @@ async def test_until_idle_waits_for_what_others_run_and_not_for_what_is_paused_o
             await asyncio.sleep(0.01)
     assert not running.done()
     # The other one died: its claim runs out, and the task is done here.
-    await meddle(queue.runtime, "UPDATE tasks SET lease_until = 0 WHERE holder = 'another'")
+    await meddle(queue.runtime, "UPDATE tasks SET lease_until = :then", then=LONG_AGO)
     await soon(running)
     done = await queue.get_task(theirs.id)
     assert (done.status, done.attempt, done.lost_count) == (S.COMPLETED, 2, 1)
