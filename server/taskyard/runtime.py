@@ -12,7 +12,7 @@ from taskyard.clock import Clock, SystemClock
 from taskyard.errors import StartupError
 from taskyard.events.bus import Bus, MemoryBus
 from taskyard.events.hub import Hub
-from taskyard.queue.base import TaskQueue
+from taskyard.queue.base import ReadyQueue
 from taskyard.queue.entry import Entry
 from taskyard.queue.memory import MemoryQueue
 from taskyard.queue.sql import SqlQueue
@@ -50,7 +50,7 @@ class Runtime:
     maintenance: Maintenance
     catalog: Catalog
     registry: Registry
-    queue: TaskQueue
+    queue: ReadyQueue
     bus: Bus
     hub: Hub
     reader: TaskReader
@@ -91,7 +91,7 @@ async def open_embedded(
         folder.release()
         raise
     by_sql = SqlQueue(TaskReader(database), clock, settings.starve)
-    queue: TaskQueue = by_sql if settings.queue_backend is QueueBackend.SQL else MemoryQueue(clock, settings.starve)
+    queue: ReadyQueue = by_sql if settings.queue_backend is QueueBackend.SQL else MemoryQueue(clock, settings.starve)
     announcer.index_in(queue)
     runtime = assemble(settings, secret, clock, randomness, database=database, queue=queue, bus=bus, folder=folder)
     try:
@@ -139,7 +139,7 @@ def assemble(
     randomness: random.Random,
     *,
     database: Database,
-    queue: TaskQueue,
+    queue: ReadyQueue,
     bus: Bus,
     folder: DataFolder | None = None,
 ) -> Runtime:

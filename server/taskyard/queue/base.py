@@ -14,7 +14,7 @@ Commit = Callable[[Sequence[Entry]], Awaitable[Sequence[T]]]
 STARVE_EVERY = 16
 
 
-class TaskQueue(Protocol):
+class ReadyQueue(Protocol):
     """Ready tasks in order: highest priority first, first in first out inside a priority.
 
     Of every `STARVE_EVERY` claimed entries one is the oldest of all, whatever its priority, if it has

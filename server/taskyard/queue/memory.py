@@ -22,7 +22,7 @@ _SLACK = 100
 
 
 class MemoryQueue:
-    """`TaskQueue` for one process. `starve` is seconds."""
+    """`ReadyQueue` for one process. `starve` is seconds."""
 
     def __init__(self, clock: Clock, starve: float = 60) -> None:
         self._clock = clock

@@ -32,7 +32,7 @@ class ReadyTasks(Protocol):
 
 
 class SqlQueue:
-    """`TaskQueue` over SQL. `starve` is seconds.
+    """`ReadyQueue` over SQL. `starve` is seconds.
 
     Claimers of one process take turns. Those of several processes may see the same candidates: the
     compare-and-set gives each to one of them, and the others look again.

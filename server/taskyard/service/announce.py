@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from taskyard.events.bus import Bus
 from taskyard.lifecycle import TaskStatus
-from taskyard.queue.base import TaskQueue
+from taskyard.queue.base import ReadyQueue
 from taskyard.queue.entry import Entry
 from taskyard.task import WORKER_ACTOR, Event, EventKind
 
@@ -19,9 +19,9 @@ class Announcer:
 
     def __init__(self, bus: Bus) -> None:
         self._bus = bus
-        self._queue: TaskQueue | None = None
+        self._queue: ReadyQueue | None = None
 
-    def index_in(self, queue: TaskQueue) -> None:
+    def index_in(self, queue: ReadyQueue) -> None:
         """The queue that ready tasks are put in from now on."""
         self._queue = queue
 

@@ -16,7 +16,7 @@ from taskyard.clock import Clock
 from taskyard.errors import IllegalTransition, InvalidInput, LeaseLost, TaskyardError
 from taskyard.lifecycle import HELD, RUNNING, TaskStatus, sources
 from taskyard.principal import EVERYTHING, Principal, Role
-from taskyard.queue.base import TaskQueue
+from taskyard.queue.base import ReadyQueue
 from taskyard.queue.entry import Entry, Want
 from taskyard.queue.sql import SqlQueue
 from taskyard.retry import Backoff
@@ -67,7 +67,7 @@ class ClaimService:
         reader: TaskReader,
         writer: Writer,
         registry: Registry,
-        queue: TaskQueue,
+        queue: ReadyQueue,
         filtered: SqlQueue,
         tasks: TaskService,
         catalog: Catalog,
@@ -354,13 +354,13 @@ class ClaimService:
 
     # -- claiming -----------------------------------------------------------------------------
 
-    def _queue_for(self, want: Want) -> TaskQueue:
+    def _queue_for(self, want: Want) -> ReadyQueue:
         """An index knows no agents: a claim that asks for them goes straight to the table."""
         return self._filtered if want.by_agent else self._queue
 
     async def _claim(
         self,
-        queue: TaskQueue,
+        queue: ReadyQueue,
         want: Want,
         status: TaskStatus,
         actor: str,

@@ -20,7 +20,7 @@ from taskyard.events.bus import Bus
 from taskyard.lifecycle import ENDED, RETRYABLE, TaskStatus, check_move
 from taskyard.names import check_name
 from taskyard.principal import Principal
-from taskyard.queue.base import TaskQueue
+from taskyard.queue.base import ReadyQueue
 from taskyard.service.agents import AgentBook
 from taskyard.service.catalog import Catalog
 from taskyard.service.submission import MAX_BATCH, Submission, check_text
@@ -86,7 +86,7 @@ class TaskService:
         reader: TaskReader,
         writer: Writer,
         registry: Registry,
-        queue: TaskQueue,
+        queue: ReadyQueue,
         bus: Bus,
         catalog: Catalog,
         submission: Submission,
