@@ -2,40 +2,40 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack
 
 import pytest
+from tests.support.buses import PATIENCE, Heard, notify_bus, redis_bus
 from tests.support.tasks import an_event
 
 from taskyard.events.bus import Bus, MemoryBus
 from taskyard.task import Event
 
-#: Only so that a failing test ends.
-PATIENCE = 30
+REMOTE = [pytest.param("redis", marks=pytest.mark.slow), pytest.param("notify", marks=pytest.mark.slow)]
 
 
-@pytest.fixture(params=["memory"])
-async def bus(request: pytest.FixtureRequest) -> Bus:
+@pytest.fixture(params=["memory", *REMOTE])
+async def bus(request: pytest.FixtureRequest) -> AsyncIterator[Bus]:
+    async with AsyncExitStack() as stack:
+        yield await opened(request.param, request, stack)
+
+
+@pytest.fixture(params=REMOTE)
+async def pair(request: pytest.FixtureRequest) -> AsyncIterator[tuple[Bus, Bus]]:
+    """The buses of two processes."""
+    async with AsyncExitStack() as stack:
+        yield await opened(request.param, request, stack), await opened(request.param, request, stack)
+
+
+async def opened(kind: str, request: pytest.FixtureRequest, stack: AsyncExitStack) -> Bus:
+    match kind:
+        case "redis":
+            url, prefix = request.getfixturevalue("redis_url"), request.getfixturevalue("redis_prefix")
+            return await stack.enter_async_context(redis_bus(url, prefix))
+        case "notify":
+            return await stack.enter_async_context(notify_bus(request.getfixturevalue("empty_database_url")))
     return MemoryBus()
-
-
-class Heard:
-    """A listener that remembers; a message may take its time."""
-
-    def __init__(self) -> None:
-        self.seqs: list[int] = []
-        self._came = asyncio.Event()
-
-    def __call__(self, events: Sequence[Event]) -> None:
-        self.seqs += [event.seq for event in events]
-        self._came.set()
-
-    async def until(self, seq: int) -> list[int]:
-        async with asyncio.timeout(PATIENCE):
-            while seq not in self.seqs:
-                self._came.clear()
-                await self._came.wait()
-        return self.seqs
 
 
 async def test_every_listener_hears_everything_in_order(bus: Bus) -> None:
@@ -108,3 +108,98 @@ async def test_a_listener_may_stop_itself_while_it_is_called(bus: Bus) -> None:
     await bus.publish([an_event(2)])
     assert await other.until(2) == [1, 2]
     assert heard.seqs == [1]
+
+
+async def test_starting_and_stopping_twice_is_once(bus: Bus) -> None:
+    heard, other = Heard(), Heard()
+    bus.listen(heard)
+    await bus.start()
+    await bus.start()
+    await bus.publish([an_event(1)])
+    assert await heard.until(1) == [1]
+    async with asyncio.timeout(PATIENCE):
+        await bus.stop()
+        await bus.stop()
+    bus.listen(other)
+    await bus.start()
+    await bus.publish([an_event(2)])
+    assert await other.until(2) == [2]
+    assert heard.seqs == [1, 2]
+
+
+# -- between processes ----------------------------------------------------------------------------
+
+
+async def test_another_process_hears_everything_once_and_in_order(pair: tuple[Bus, Bus]) -> None:
+    here, there = pair
+    near, far = Heard(), Heard()
+    here.listen(near)
+    there.listen(far)
+    for seq in range(1, 200, 2):
+        await here.publish([an_event(seq), an_event(seq + 1)])
+    await there.publish([an_event(300)])
+    assert await far.until(200) == [300, *range(1, 201)]
+    assert await near.until(300) == [*range(1, 201), 300]
+    # Whatever would come twice has come by the time that something later is heard.
+    await here.publish([an_event(400)])
+    await there.publish([an_event(401)])
+    await far.until(400)
+    await near.until(401)
+    assert sorted(near.seqs) == sorted(far.seqs) == [*range(1, 201), 300, 400, 401]
+
+
+async def test_an_event_arrives_elsewhere_as_it_was(pair: tuple[Bus, Bus]) -> None:
+    here, there = pair
+    came: asyncio.Future[Sequence[Event]] = asyncio.get_running_loop().create_future()
+    there.listen(came.set_result)
+    event = an_event(1, progress=40.5, progress_step="hälf \N{SNOWMAN}", completed_at=1_772_366_400_123)
+    await here.publish([event])
+    async with asyncio.timeout(PATIENCE):
+        assert list(await came) == [event]
+
+
+async def test_a_hint_is_told_to_the_others(pair: tuple[Bus, Bus]) -> None:
+    here, there = pair
+    heard = Heard()
+    there.listen(heard)
+    await here.publish([])
+    await heard.until_hint()
+
+
+async def test_what_is_too_large_for_a_message_becomes_a_hint(pair: tuple[Bus, Bus]) -> None:
+    here, there = pair
+    heard = Heard()
+    there.listen(heard)
+    await here.publish([an_event(1), an_event(2, error_message="x" * 600_000), an_event(3)])
+    assert await heard.until(3) == [1, 3]
+    assert heard.hints == 1
+
+
+async def test_many_events_at_once_arrive_or_show_that_some_are_missing(pair: tuple[Bus, Bus]) -> None:
+    """The last one always arrives, so that a hub sees what it lacks."""
+    here, there = pair
+    heard = Heard()
+    there.listen(heard)
+    await here.publish([an_event(seq) for seq in range(1, 9001)])
+    seqs = await heard.until(9000)
+    assert seqs == sorted(set(seqs))
+
+
+async def test_more_than_may_wait_becomes_a_hint(pair: tuple[Bus, Bus]) -> None:
+    here, there = pair
+    heard = Heard()
+    there.listen(heard)
+    await here.publish([an_event(seq) for seq in range(1, 10_002)])
+    await heard.until_hint()
+    assert heard.seqs == []
+
+
+async def test_a_message_that_cannot_be_read_is_worth_a_look(pair: tuple[Bus, Bus]) -> None:
+    here, there = pair
+    heard = Heard()
+    there.listen(heard)
+    channel = here._channel  # type: ignore[attr-defined]  # to send what no bus sends
+    await channel.send(["no JSON", '{"from": "elsewhere", "events": [{"new": 1}]}'])
+    await heard.until_hint(2)
+    await here.publish([an_event(1)])
+    assert await heard.until(1) == [1]

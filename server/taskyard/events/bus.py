@@ -31,11 +31,34 @@ class Bus(Protocol):
         ...
 
 
+class Listeners:
+    """Who is told what was published in this process."""
+
+    def __init__(self) -> None:
+        self._listeners: list[Listener] = []
+
+    def tell(self, events: Sequence[Event]) -> None:
+        for listener in list(self._listeners):
+            try:
+                listener(events)
+            except Exception:
+                logger.exception("a listener failed")
+
+    def add(self, listener: Listener) -> Callable[[], None]:
+        self._listeners.append(listener)
+
+        def stop() -> None:
+            if listener in self._listeners:
+                self._listeners.remove(listener)
+
+        return stop
+
+
 class MemoryBus:
     """`Bus` inside one process."""
 
     def __init__(self) -> None:
-        self._listeners: list[Listener] = []
+        self._listeners = Listeners()
 
     async def start(self) -> None:
         """There is nothing to connect."""
@@ -44,17 +67,7 @@ class MemoryBus:
         """There is nothing to let go of."""
 
     async def publish(self, events: Sequence[Event]) -> None:
-        for listener in list(self._listeners):
-            try:
-                listener(events)
-            except Exception:
-                logger.exception("a listener failed")
+        self._listeners.tell(events)
 
     def listen(self, listener: Listener) -> Callable[[], None]:
-        self._listeners.append(listener)
-
-        def stop() -> None:
-            if listener in self._listeners:
-                self._listeners.remove(listener)
-
-        return stop
+        return self._listeners.add(listener)

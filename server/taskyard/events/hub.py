@@ -8,6 +8,7 @@ from typing import Protocol
 
 from taskyard.errors import Unavailable
 from taskyard.events.bus import Bus
+from taskyard.stopping import end
 from taskyard.task import Event
 
 logger = logging.getLogger(__name__)
@@ -109,8 +110,7 @@ class Hub:
             self._stop_listening()
             self._stop_listening = None
         if self._filler is not None:
-            self._filler.cancel()
-            await asyncio.wait([self._filler])
+            await end(self._filler)
             self._filler = None
 
     @contextmanager
