@@ -73,6 +73,7 @@ class RedisLink:
                 "bad setting: REDIS_URL: it must look like redis://user:password@host:6379/0"
             ) from None
         self._tries: asyncio.Task[None] | None = None
+        self._later: set[asyncio.Task[None]] = set()
         self._closed = False
 
     def _pool(self, size: int) -> BlockingConnectionPool:
@@ -117,6 +118,19 @@ class RedisLink:
         except _REFUSED as error:
             raise Unavailable(f"Redis cannot take this now: {error}") from error
 
+    def later(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Let calls go on by themselves whose success nobody waits for. What Redis does not take is dropped."""
+
+        async def run() -> None:
+            try:
+                await work()
+            except Unavailable:
+                logger.debug("Redis was not told, as it does not answer")
+
+        task = asyncio.create_task(run(), name="redis-later")
+        self._later.add(task)
+        task.add_done_callback(self._later.discard)
+
     def pubsub(self) -> PubSub:
         """A connection to listen with, which does not hide from its owner that it was lost."""
         return self._listening.pubsub()
@@ -141,8 +155,8 @@ class RedisLink:
         """Let go of Redis, within a bound, whether it answers or not."""
         self._closed = True
         tries, self._tries = self._tries, None
-        if tries is not None:
-            await end(tries, CLOSE_BOUND)
+        for task in [*self._later, *([tries] if tries else [])]:
+            await end(task, CLOSE_BOUND)
         for client in (self._client, self._listening):
             try:
                 async with asyncio.timeout(CLOSE_BOUND):

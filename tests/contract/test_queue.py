@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 from tests.support.clock import FakeClock
+from tests.support.lines import ROOT, Line
 from tests.support.tasks import an_insert
 
 from taskyard.lifecycle import TaskStatus
-from taskyard.principal import Principal, Role, Scope
+from taskyard.principal import Scope
 from taskyard.queue.entry import Entry, Want
+from taskyard.queue.redis_queue import RedisQueue
 from taskyard.runtime import Runtime, open_embedded
 from taskyard.settings import Settings
 from taskyard.store.writes import move
@@ -22,60 +24,19 @@ LONG, SHORT = 61, 59
 #: Only so that a failing test ends.
 PATIENCE = 60
 
-ROOT = Principal("root", Role.ADMIN, frozenset({"*"}))
 
-
-class Line:
-    """A core with its queue: tasks go in through the writer, and come out by claims."""
-
-    def __init__(self, core: Runtime) -> None:
-        self.core = core
-        self.queue = core.queue
-        #: What the queue offered to be claimed, batch by batch.
-        self.offered: list[list[Entry]] = []
-
-    async def put(self, *names: str, priority: int = 5, **values: object) -> None:
-        """Submit tasks, one behind the other."""
-        inserts = [an_insert(name, priority=priority, **values) for name in names]
-        assert None not in await self.core.database.writer.write_many(inserts)
-
-    async def commit(self, entries: Sequence[Entry]) -> list[str]:
-        """Claim in the store, by compare-and-set, and give the names of those that held."""
-        self.offered.append(list(entries))
-        events = await self.core.database.writer.write_many(
-            [
-                move(
-                    entry.task_id,
-                    TaskStatus.PROCESSING,
-                    actor="worker:w1",
-                    statuses=frozenset({TaskStatus.QUEUED}),
-                    generation=entry.generation,
-                    raised=frozenset({"attempt"}),
-                )
-                for entry in entries
-            ]
-        )
-        return [event.task_id for event in events if event is not None]
-
-    async def claim(self, limit: int = 1, **want: object) -> list[str]:
-        return await self.queue.claim(Want(limit=limit, **want), self.commit)  # type: ignore[arg-type]  # fields by name
-
-    async def peek(self, limit: int = 100, **want: object) -> list[str]:
-        entries = await self.queue.peek(Want(limit=limit, **want))  # type: ignore[arg-type]  # fields by name
-        return [entry.task_id for entry in entries]
-
-    async def drain(self, by: int = 1, **want: object) -> list[str]:
-        """Claim `by` at a time until nothing is left, and give the names in order."""
-        claimed: list[str] = []
-        while got := await self.claim(by, **want):
-            claimed += got
-        return claimed
-
-
-@pytest.fixture(params=["memory", "sql"])
+@pytest.fixture(params=["memory", "sql", pytest.param("redis", marks=pytest.mark.slow)])
 async def core(request: pytest.FixtureRequest, data_folder: Path, clock: FakeClock) -> AsyncIterator[Runtime]:
-    opened = await open_embedded(Settings(data=data_folder, queue_backend=request.param), clock, random.Random(1))
+    settings = Settings(data=data_folder, queue_backend=request.param)
+    if request.param == "redis":
+        url, prefix = request.getfixturevalue("redis_url"), request.getfixturevalue("redis_prefix")
+        settings = settings.model_copy(update={"redis_url": url, "redis_prefix": prefix})
+    opened = await open_embedded(settings, clock, random.Random(1))
     yield opened
+    if isinstance(opened.queue, RedisQueue):
+        assert opened.redis is not None
+        assert not opened.queue.lost.is_set(), "it would have claimed from the table"
+        assert not opened.redis.away
     await opened.aclose()
 
 

@@ -1,4 +1,4 @@
-"""The wheel holds what an installed Taskyard serves: the browser files, the SDL, the named operations."""
+"""The wheel holds what an installed Taskyard needs beside its code: browser files, SDL, operations, scripts."""
 
 import os
 import subprocess
@@ -27,6 +27,7 @@ def test_wheel_holds_assets_pages_sdl_and_operations(tmp_path: Path) -> None:
     expected = {
         "taskyard/__init__.py",
         "taskyard_workers/__init__.py",
+        *(f"taskyard/queue/lua/{path.name}" for path in (ROOT / "server/taskyard/queue/lua").iterdir()),
         "taskyard_web/pages/start.html",
         "taskyard_graphql/schema.graphql",
         *(f"taskyard_graphql/operations/{path.name}" for path in (ROOT / "graphql/operations").iterdir()),

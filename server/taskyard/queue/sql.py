@@ -7,8 +7,9 @@ from typing import Protocol, TypeVar
 
 from taskyard.clock import Clock
 from taskyard.principal import Scope
-from taskyard.queue.base import STARVE_EVERY, Commit
+from taskyard.queue.base import Commit
 from taskyard.queue.entry import Entry, Want
+from taskyard.queue.turns import in_turn, turns
 from taskyard.task import Task
 
 T = TypeVar("T")
@@ -80,15 +81,9 @@ class SqlQueue:
 
     async def _candidates(self, want: Want, limit: int) -> list[Entry]:
         best = await self._ready(want, limit)
-        turns = [index for index in range(limit) if (self._claimed + index + 1) % STARVE_EVERY == 0]
-        starved = await self._ready(want, turns[-1] + 1, self._clock.now() - self._starve) if turns else []
-        for index in turns:
-            entry = next((entry for entry in starved if entry not in best[:index]), None)
-            if entry is None:
-                break
-            rest = [other for other in best if other != entry]
-            best = [*rest[:index], entry, *rest[index:]]
-        return best[:limit]
+        places = turns(self._claimed, limit)
+        starved = await self._ready(want, places[-1] + 1, self._clock.now() - self._starve) if places else []
+        return in_turn(best, starved, places, limit)
 
     async def _ready(self, want: Want, limit: int, before: datetime | None = None) -> list[Entry]:
         found = await self._tasks.ready(

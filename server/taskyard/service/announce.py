@@ -1,8 +1,9 @@
 """What follows a commit: index, then publish. Both are best effort; maintenance mends the gaps."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
+from taskyard.errors import Unavailable
 from taskyard.events.bus import Bus
 from taskyard.lifecycle import TaskStatus
 from taskyard.queue.base import ReadyQueue
@@ -32,17 +33,24 @@ class Announcer:
                 ready.append(Entry.of(event))
             elif event.kind is EventKind.STATUS and _may_be_in_line(event):
                 left.append(Entry.of(event))
-        try:
-            if ready and self._queue is not None:
-                await self._queue.add(ready)
-            if left and self._queue is not None:
-                await self._queue.discard(left)
-        except Exception:
-            logger.exception("ready tasks could not be put in the queue")
+        if self._queue is not None:
+            await _best_effort(self._queue.add, ready)
+            await _best_effort(self._queue.discard, left)
         try:
             await self._bus.publish(events)
         except Exception:
             logger.exception("events could not be published")
+
+
+async def _best_effort(tell: Callable[[Sequence[Entry]], Awaitable[None]], entries: Sequence[Entry]) -> None:
+    if not entries:
+        return
+    try:
+        await tell(entries)
+    except Unavailable:
+        logger.debug("the queue is away, which it says by itself")
+    except Exception:
+        logger.exception("the queue could not be told what became ready, or ceased to be")
 
 
 def _may_be_in_line(event: Event) -> bool:

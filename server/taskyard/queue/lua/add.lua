@@ -1,0 +1,6 @@
+-- Put entries in line. ARGV: type, score, member of each. The reply: whether the line is complete.
+
+for at = 1, #ARGV, 3 do
+  put(ARGV[at], ARGV[at + 1], ARGV[at + 2])
+end
+return redis.call('EXISTS', EPOCH)

@@ -1,0 +1,32 @@
+-- Show the best entries, and the oldest ones that starve; the line stays as it is.
+-- ARGV: as in choice.lua, then 5 how many starving ones.
+-- The reply: whether to call again, how many best ones there are, then type, score, member of each, the starving last.
+
+if redis.call('EXISTS', EPOCH) == 0 then
+  return false
+end
+bring_back(milliseconds())
+
+local reply, gone = { 0, 0 }, {}
+for _ = 1, COUNT do
+  local item, source = best(gone)
+  if not item then
+    break
+  end
+  gone[item.member] = true
+  source.skip = source.skip + 1
+  reply[2] = reply[2] + 1
+  append(reply, item)
+end
+local count = tonumber(ARGV[5])
+if count > 0 then
+  local oldest = starved(count)
+  table.sort(oldest, function(one, other) return one.seq < other.seq end)
+  for at = 1, math.min(count, #oldest) do
+    append(reply, oldest[at])
+  end
+end
+if more then
+  reply[1] = 1
+end
+return reply
