@@ -81,7 +81,15 @@ class Worker:
             claims=runtime.claims,
             executor=self._executor,
         )
-        heartbeat = Heartbeat(self.id, runtime.claims, self._executor, self._tell)
+        heartbeat = Heartbeat(
+            self.id,
+            claims=runtime.claims,
+            executor=self._executor,
+            tell=self._tell,
+            clock=runtime.clock,
+            lease=settings.lease,
+            interval=settings.heartbeat,
+        )
         self._polling = Looper("poller", settings.poll, self._poller.poll)
         self._beating = Looper("heartbeat", settings.heartbeat, heartbeat.beat)
         self._watchdog = Watchdog(blocked_after) if blocked_after is not None else None
