@@ -17,7 +17,7 @@ from strawberry.types import ExecutionResult
 from strawberry.types.graphql import OperationType
 from strawberry.types.unset import UNSET, UnsetType
 
-from taskyard.errors import Unauthenticated
+from taskyard.errors import Unauthenticated, Unavailable
 from taskyard.principal import Principal, authenticated
 from taskyard.runtime import Runtime
 from taskyard_graphql.context import Context
@@ -29,6 +29,8 @@ from taskyard_graphql.wire import BadJson, decode, encode
 
 #: A client that has connected must say who it is within this time.
 INIT_TIMEOUT = timedelta(seconds=10)
+#: Seconds, in a header, after which what could not be done now may be tried again.
+RETRY_AFTER = "5"
 
 
 class GraphQLApp(GraphQL[Context, None]):
@@ -128,7 +130,7 @@ class GraphQLApp(GraphQL[Context, None]):
 
     async def execute_single(self, *args: Any, **options: Any) -> ExecutionResult:
         try:
-            return await super().execute_single(*args, **options)
+            result = await super().execute_single(*args, **options)
         except HTTPException as refused:
             cause = refused.__cause__
             if isinstance(cause, InvalidOperationTypeError) and cause.operation_type is OperationType.SUBSCRIPTION:
@@ -136,6 +138,11 @@ class GraphQLApp(GraphQL[Context, None]):
                     400, "a subscription needs a WebSocket: connect with the subprotocol graphql-transport-ws"
                 ) from cause
             raise
+        if _came_to_nothing(result):
+            # For proxies and clients that know HTTP alone: it may be tried again as it is.
+            options["sub_response"].status_code = 503
+            options["sub_response"].headers["Retry-After"] = RETRY_AFTER
+        return result
 
     def _bearer(self, request: Request) -> Principal:
         header = request.headers.get("authorization")
@@ -145,6 +152,12 @@ class GraphQLApp(GraphQL[Context, None]):
         if scheme.lower() != "bearer":
             raise Unauthenticated("the Authorization header must be 'Bearer <JWT>'")
         return self._runtime.tokens.verify(token.strip())
+
+
+def _came_to_nothing(result: ExecutionResult) -> bool:
+    """Whether nothing was done and nothing found, because what the service needs was away."""
+    codes = {(error.extensions or {}).get("code") for error in result.errors or ()}
+    return codes == {Unavailable.code} and all(value is None for value in (result.data or {}).values())
 
 
 def _without_scheme(given: str) -> str:

@@ -258,6 +258,14 @@ def test_without_its_tables_the_database_is_unavailable_and_health_says_so(tmp_p
         for query in (COUNT, "{ aiTasks { totalCount } }", '{ aiTask(id: "x") { id } }'):
             assert error_of(process.graphql(query))["extensions"] == {"code": "UNAVAILABLE"}
         assert error_of(create(process))["extensions"] == {"code": "UNAVAILABLE"}
+        headers = {"Authorization": f"Bearer {process.token}"}
+        for query in (COUNT, '{ aiTask(id: "x") { id } __typename }'):
+            answer = httpx.post(
+                f"{process.address}/graphql", json={"query": query}, headers=headers, timeout=PATIENCE
+            )
+            # What could be answered in part is an answer.
+            refused = (503, "5") if query == COUNT else (200, None)
+            assert (answer.status_code, answer.headers.get("Retry-After")) == refused
         health = httpx.get(f"{process.address}/api/ai/tasks/health", timeout=PATIENCE, trust_env=False)
         assert (health.status_code, health.json()) == (503, {"status": "failing", "checks": {"database": "failing"}})
         spoil(process, "ALTER TABLE elsewhere RENAME TO tasks")
