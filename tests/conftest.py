@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from tests.support.clock import FakeClock
 from tests.support.databases import Databases, administer, with_database
 from tests.support.real import need_assets
-from tests.support.servers import PostgresServer, RedisServer
+from tests.support.servers import PostgresServer, RedisServer, ValkeyServer
 
 from taskyard.principal import Principal, Role
 from taskyard.runtime import Runtime, open_deployment, open_embedded
@@ -152,6 +152,12 @@ def redis_url() -> Iterator[str]:
         yield named
         return
     with RedisServer() as server:
+        yield server.url
+
+
+@pytest.fixture(scope="session")
+def valkey_url() -> Iterator[str]:
+    with ValkeyServer() as server:
         yield server.url
 
 

@@ -1,10 +1,9 @@
-"""What every queue does, over a real store. One of another kind joins as a parameter of `core`."""
+"""What every queue does, over a real store. One of another kind joins as a parameter of `settings`."""
 
 import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 from tests.support.clock import FakeClock
@@ -15,7 +14,7 @@ from taskyard.lifecycle import TaskStatus
 from taskyard.principal import Scope
 from taskyard.queue.entry import Entry, Want
 from taskyard.queue.redis_queue import RedisQueue
-from taskyard.runtime import Runtime, open_embedded
+from taskyard.runtime import Runtime, open_deployment, open_embedded
 from taskyard.settings import Settings
 from taskyard.store.writes import move
 
@@ -25,19 +24,45 @@ LONG, SHORT = 61, 59
 PATIENCE = 60
 
 
-@pytest.fixture(params=["memory", "sql", pytest.param("redis", marks=pytest.mark.slow)])
-async def core(request: pytest.FixtureRequest, data_folder: Path, clock: FakeClock) -> AsyncIterator[Runtime]:
-    settings = Settings(data=data_folder, queue_backend=request.param)
-    if request.param == "redis":
-        url, prefix = request.getfixturevalue("redis_url"), request.getfixturevalue("redis_prefix")
-        settings = settings.model_copy(update={"redis_url": url, "redis_prefix": prefix})
-    opened = await open_embedded(settings, clock, random.Random(1))
-    yield opened
-    if isinstance(opened.queue, RedisQueue):
-        assert opened.redis is not None
-        assert not opened.queue.lost.is_set(), "it would have claimed from the table"
-        assert not opened.redis.away
-    await opened.aclose()
+@pytest.fixture(
+    params=[
+        *("memory", "sql"),
+        *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("postgresql", "redis", "valkey")),
+    ]
+)
+def settings(request: pytest.FixtureRequest) -> Settings:
+    """A queue of each kind, over the database that goes with it."""
+    match request.param:
+        case "memory" | "sql":
+            return Settings(data=request.getfixturevalue("data_folder"), queue_backend=request.param)
+        case "postgresql":
+            return Settings(database_url=request.getfixturevalue("database_url"))
+        case server:
+            return Settings(
+                database_url=request.getfixturevalue("database_url"),
+                redis_url=request.getfixturevalue(f"{server}_url"),
+                redis_prefix=request.getfixturevalue("redis_prefix"),
+            )
+
+
+async def opened(settings: Settings, clock: FakeClock) -> Runtime:
+    if settings.database_url is None:
+        return await open_embedded(settings, clock, random.Random(1))
+    core = await open_deployment(settings, clock, random.Random(1))
+    if isinstance(core.queue, RedisQueue):
+        await core.queue.mend()
+    return core
+
+
+@pytest.fixture
+async def core(settings: Settings, clock: FakeClock) -> AsyncIterator[Runtime]:
+    core = await opened(settings, clock)
+    yield core
+    if isinstance(core.queue, RedisQueue):
+        assert core.redis is not None
+        assert not core.queue.lost.is_set(), "it would have claimed from the table"
+        assert not core.redis.away
+    await core.aclose()
 
 
 @pytest.fixture
@@ -458,7 +483,7 @@ async def test_a_paused_queue_uses_up_no_turn(line: Line, clock: FakeClock, paus
 
 
 async def test_a_new_process_finds_the_line_as_it_was(
-    core: Runtime, line: Line, clock: FakeClock, data_folder: Path, pause: Pause
+    core: Runtime, line: Line, clock: FakeClock, pause: Pause
 ) -> None:
     await line.put("paused", instance_id="one", queue="q", priority=10)
     await line.put("a", "b", "cancelled")
@@ -467,7 +492,7 @@ async def test_a_new_process_finds_the_line_as_it_was(
     await line.core.tasks.cancel(ROOT, "cancelled")
     await pause(True)
     await core.aclose()
-    again = Line(await open_embedded(core.settings, clock, random.Random(1)))
+    again = Line(await opened(core.settings, clock))
     try:
         assert await again.drain(by=2) == ["urgent", "b", "a"]
         await again.core.tasks.set_paused(ROOT, "q", False, "one")

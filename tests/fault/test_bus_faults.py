@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from functools import partial
 
 import asyncpg
 import psutil
@@ -154,7 +155,9 @@ async def test_a_bus_starts_before_its_server(kind: str) -> None:
     with RedisServer() if kind == "redis" else PostgresServer() as server:
         server.kill()
         link = RedisLink(f"redis://127.0.0.1:{server.port}/0", "test")
-        bus: Bus = RedisBus(link) if kind == "redis" else NotifyBus(f"postgresql://postgres@127.0.0.1:{server.port}/")
+        url = f"postgresql://postgres@127.0.0.1:{server.port}/"
+        connect = partial(asyncpg.connect, url, timeout=5, command_timeout=5)
+        bus: Bus = RedisBus(link) if kind == "redis" else NotifyBus(connect)
         heard = Heard()
         bus.listen(heard)
         await bus.start()

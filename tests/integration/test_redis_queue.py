@@ -4,7 +4,6 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,8 +22,8 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-async def line(data_folder: Path, redis_url: str, redis_prefix: str) -> AsyncIterator[Line]:
-    async with redis_line(data_folder, redis_url, redis_prefix) as opened:
+async def line(database_url: str, redis_url: str, redis_prefix: str) -> AsyncIterator[Line]:
+    async with redis_line(database_url, redis_url, redis_prefix) as opened:
         yield opened
 
 
@@ -168,9 +167,9 @@ async def test_what_stayed_parked_after_a_resume_that_was_cut_short_is_found(lin
 # -- what stands in Redis -------------------------------------------------------------------------
 
 
-async def test_keys_begin_with_the_prefix_and_lie_in_the_slot_of_their_line(data_folder: Path) -> None:
+async def test_keys_begin_with_the_prefix_and_lie_in_the_slot_of_their_line(database_url: str) -> None:
     with RedisServer() as server:
-        async with redis_line(data_folder, server.url, "mine:1") as line:
+        async with redis_line(database_url, server.url, "mine:1") as line:
             await line.put("a", "b", queue="q", input={"secret": "in the database alone"})
             await line.put("c", queue="r", instance_id="one")
             await line.core.tasks.set_paused(ROOT, "r", True, "one")
@@ -183,10 +182,10 @@ async def test_keys_begin_with_the_prefix_and_lie_in_the_slot_of_their_line(data
     assert b"secret" not in dumps
 
 
-async def test_a_task_takes_less_than_two_hundred_bytes(data_folder: Path) -> None:
+async def test_a_task_takes_less_than_two_hundred_bytes(database_url: str) -> None:
     count = 20_000
     with RedisServer() as server:
-        async with redis_line(data_folder, server.url, "t") as line:
+        async with redis_line(database_url, server.url, "t") as line:
             await line.put("a")
             (entry,) = await line.queue.peek(Want(limit=1))
             async with Redis.from_url(server.url) as client:
@@ -197,9 +196,9 @@ async def test_a_task_takes_less_than_two_hundred_bytes(data_folder: Path) -> No
     assert used / count < 200
 
 
-async def test_scripts_that_redis_forgot_are_told_again(data_folder: Path) -> None:
+async def test_scripts_that_redis_forgot_are_told_again(database_url: str) -> None:
     with RedisServer() as server:
-        async with redis_line(data_folder, server.url, "t") as line, Redis.from_url(server.url) as client:
+        async with redis_line(database_url, server.url, "t") as line, Redis.from_url(server.url) as client:
             await line.put("a")
             await client.script_flush()
             assert await line.claim() == ["a"]
@@ -208,13 +207,13 @@ async def test_scripts_that_redis_forgot_are_told_again(data_folder: Path) -> No
 # -- a cluster ------------------------------------------------------------------------------------
 
 
-async def test_on_a_cluster_no_call_crosses_slots(data_folder: Path, cluster: RedisServer) -> None:
+async def test_on_a_cluster_no_call_crosses_slots(database_url: str, cluster: RedisServer) -> None:
     async with Redis.from_url(cluster.url) as client:
         await client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
         async with asyncio.timeout(PATIENCE):
             while b"cluster_state:ok" not in await client.execute_command("CLUSTER", "INFO", NEVER_DECODE=True):
                 await asyncio.sleep(0.05)
-    async with redis_line(data_folder, cluster.url, "t") as line:
+    async with redis_line(database_url, cluster.url, "t") as line:
         queue = queue_of(line)
         for name in ("q", "r", "s"):
             await line.put(f"{name}-1", f"{name}-2", queue=name, task_type=f"type-{name}")

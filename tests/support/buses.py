@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
+import asyncpg
+
 from taskyard.events.bus import Bus
 from taskyard.events.notify_bus import NotifyBus
 from taskyard.events.redis_bus import RedisBus
@@ -70,5 +72,5 @@ async def redis_bus(url: str, prefix: str) -> AsyncIterator[Bus]:
 
 @asynccontextmanager
 async def notify_bus(url: str) -> AsyncIterator[Bus]:
-    async with connected(NotifyBus(url)) as bus:
+    async with connected(NotifyBus(lambda: asyncpg.connect(url, timeout=5, command_timeout=5))) as bus:
         yield bus

@@ -14,7 +14,7 @@ from taskyard.clock import Clock
 from taskyard.lifecycle import TaskStatus
 from taskyard.principal import EVERYTHING, Principal
 from taskyard.queue.entry import Want
-from taskyard.runtime import Runtime, open_embedded
+from taskyard.runtime import Runtime, open_deployment, open_embedded
 from taskyard.service.claims import Run
 from taskyard.settings import Settings
 from taskyard.store.types import UtcDateTime
@@ -27,9 +27,12 @@ LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @asynccontextmanager
-async def opened(folder: Path, clock: Clock | None = None, **settings: Any) -> AsyncIterator[Runtime]:
-    """A core over this folder with these settings; with the machine's clock unless one is given."""
-    runtime = await open_embedded(Settings(data=folder, **settings), clock, random.Random(1))
+async def opened(place: Path | str, clock: Clock | None = None, **settings: Any) -> AsyncIterator[Runtime]:
+    """A core over this folder, or PostgreSQL by its URL, with these settings and the given clock (its own)."""
+    if isinstance(place, Path):
+        runtime = await open_embedded(Settings(data=place, **settings), clock, random.Random(1))
+    else:
+        runtime = await open_deployment(Settings(database_url=place, **settings), clock, random.Random(1))
     try:
         yield runtime
     finally:

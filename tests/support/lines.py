@@ -6,7 +6,7 @@ from tests.support.tasks import an_insert
 
 from taskyard.lifecycle import TaskStatus
 from taskyard.principal import Principal, Role
-from taskyard.queue.base import TaskQueue
+from taskyard.queue.base import ReadyQueue
 from taskyard.queue.entry import Entry, Want
 from taskyard.runtime import Runtime
 from taskyard.store.writes import move
@@ -17,7 +17,7 @@ ROOT = Principal("root", Role.ADMIN, frozenset({"*"}))
 class Line:
     """A core with its queue: tasks go in through the writer, and come out by claims."""
 
-    def __init__(self, core: Runtime, queue: TaskQueue | None = None) -> None:
+    def __init__(self, core: Runtime, queue: ReadyQueue | None = None) -> None:
         self.core = core
         self.queue = queue or core.queue
         #: What the queue offered to be claimed, batch by batch.

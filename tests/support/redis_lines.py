@@ -1,24 +1,28 @@
 """A core whose queue is in Redis, and other processes' queues beside it."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from pathlib import Path
+from contextlib import asynccontextmanager, suppress
 
 from redis.asyncio import Redis
 from tests.support.core import opened
 from tests.support.lines import Line
 
 from taskyard.clock import Clock
+from taskyard.errors import Unavailable
 from taskyard.queue.redis_queue import RedisQueue
 from taskyard.queue.redis_rebuild import ReadySource
 from taskyard.queue.sql import SqlQueue
 from taskyard.redis_link import RedisLink
-from taskyard.runtime import ReadyRows
+from taskyard.runtime import Runtime
+from taskyard.service.relay import ReadyRows
 
 
 @asynccontextmanager
-async def redis_line(folder: Path, url: str, prefix: str, clock: Clock | None = None) -> AsyncIterator[Line]:
-    async with opened(folder, clock, queue_backend="redis", redis_url=url, redis_prefix=prefix) as core:
+async def redis_line(database_url: str, url: str, prefix: str, clock: Clock | None = None) -> AsyncIterator[Line]:
+    """The index is whole at the beginning, if Redis is there; after that nobody mends it but the test."""
+    async with opened(database_url, clock, redis_url=url, redis_prefix=prefix) as core:
+        with suppress(Unavailable):
+            await queue_of_core(core).mend()
         yield Line(core)
 
 
@@ -36,8 +40,12 @@ async def beside(line: Line, source: ReadySource | None = None) -> AsyncIterator
 
 
 def queue_of(line: Line) -> RedisQueue:
-    assert isinstance(line.queue, RedisQueue)
-    return line.queue
+    return queue_of_core(line.core)
+
+
+def queue_of_core(core: Runtime) -> RedisQueue:
+    assert isinstance(core.queue, RedisQueue)
+    return core.queue
 
 
 async def flush(url: str) -> None:

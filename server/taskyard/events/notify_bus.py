@@ -1,10 +1,8 @@
 """The bus by LISTEN and NOTIFY, for a deployment with PostgreSQL and without Redis."""
 
 import asyncio
-from collections.abc import Callable, Sequence
-from typing import Any
-
-import asyncpg
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeAlias
 
 from taskyard.events.remote_bus import RemoteBus
 
@@ -13,11 +11,11 @@ CHANNEL = "taskyard_events"
 LIMIT = 7900
 #: Messages of one statement; the listeners read from the table what is told by more.
 BURST = 200
-#: Seconds.
-CONNECT_TIMEOUT = 5.0
-CALL_TIMEOUT = 5.0
 #: A listener asks after so many seconds whether the server is still there.
 SILENCE = 5.0
+
+#: Makes a connection of the driver's own, which has no types.
+Connect: TypeAlias = Callable[[], Awaitable[Any]]
 
 
 class NotifyChannel:
@@ -25,9 +23,8 @@ class NotifyChannel:
 
     limit = LIMIT
 
-    def __init__(self, dsn: str, **options: Any) -> None:
-        self._dsn = dsn
-        self._options = options
+    def __init__(self, connect: Connect) -> None:
+        self._connect = connect
         self._sending: Any = None
 
     async def hear(self, connected: Callable[[], None], heard: Callable[[str], None]) -> None:
@@ -64,14 +61,9 @@ class NotifyChannel:
         if connection is not None:
             connection.terminate()
 
-    async def _connect(self) -> Any:
-        return await asyncpg.connect(
-            self._dsn, timeout=CONNECT_TIMEOUT, command_timeout=CALL_TIMEOUT, **self._options
-        )
-
 
 class NotifyBus(RemoteBus):
-    """`Bus` over a PostgreSQL; `options` are those of `asyncpg.connect` beside the DSN."""
+    """`Bus` over a PostgreSQL. `connect` makes a connection of asyncpg; it and its calls must have time-outs."""
 
-    def __init__(self, dsn: str, **options: Any) -> None:
-        super().__init__(NotifyChannel(dsn, **options), "notify-bus")
+    def __init__(self, connect: Connect) -> None:
+        super().__init__(NotifyChannel(connect), "notify-bus")

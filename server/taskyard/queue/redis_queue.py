@@ -33,7 +33,7 @@ class _Incomplete(Unavailable):
 
 
 class RedisQueue:
-    """`TaskQueue` over Redis. `starve` is seconds.
+    """`ReadyQueue` over Redis. `starve` is seconds.
 
     An index by queue and task type knows no agents and no rights: what asks for those is claimed by `table`, and so
     is everything while Redis is away or its lines are being refilled. The entries of what was claimed so are

@@ -1,0 +1,95 @@
+"""Puts in the index what an announcer could not: the event log is the outbox (docs/decisions/0008)."""
+
+from dataclasses import dataclass
+
+from taskyard.clock import Clock
+from taskyard.queue.entry import Entry
+from taskyard.queue.redis_queue import RedisQueue
+from taskyard.store.registry import Registry
+from taskyard.store.tasks import TaskReader
+from taskyard.task import Task
+
+CURSOR = "relay"
+#: Tasks that one read brings.
+SLICE = 1000
+#: The slow walk compares so many ready tasks a round, and begins a round so often (seconds): 100,000 take 20 s.
+WALK_SLICE = 5000
+WALK_EVERY = 1.0
+#: How often the cursor is stored, in seconds. A relay that begins at an old one only repeats itself.
+STORE_EVERY = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class ReadyRows:
+    """What an index is filled from: rows of the database."""
+
+    reader: TaskReader
+    registry: Registry
+
+    async def paused(self) -> frozenset[tuple[str, str]]:
+        return await self.registry.paused()
+
+    async def queued_after(self, queue_seq: int, limit: int) -> list[Task]:
+        return await self.reader.queued_after(queue_seq, limit)
+
+
+class Relay:
+    """Follows the log one round behind its head, walks slowly over all that is ready, and has a lost index filled.
+
+    A round adds the tasks that entered a queue and are still there: entries that are in line already, as most are,
+    do not change. To be run by one process at a time; by two it does the same twice.
+    """
+
+    def __init__(self, reader: TaskReader, registry: Registry, index: RedisQueue, clock: Clock) -> None:
+        self._reader = reader
+        self._registry = registry
+        self._index = index
+        self._clock = clock
+        self._cursor: int | None = None
+        self._stored = 0
+        self._store_at = 0.0
+        self._head = 0
+        self._walked = 0
+        self._walk_at = 0.0
+
+    def pause(self) -> None:
+        """Another process relays: where this one was is worth nothing any more."""
+        self._cursor = None
+
+    async def round(self) -> None:
+        """One step of the log and, from time to time, of the walk; before that the whole index, if it was lost."""
+        await self._index.mend()
+        if self._cursor is None:
+            self._cursor = self._stored = await self._registry.cursor(CURSOR)
+            self._head = self._cursor
+        # To where the log ended in the last round: announcers have had their time with that.
+        upto, self._head = self._head, await self._reader.head()
+        if upto > self._cursor:
+            await self._follow(self._cursor, upto)
+            self._cursor = upto
+        now = self._clock.monotonic()
+        if self._cursor != self._stored and now >= self._store_at:
+            await self._registry.set_cursor(CURSOR, self._cursor)
+            self._stored, self._store_at = self._cursor, now + STORE_EVERY
+        if now >= self._walk_at:
+            self._walk_at = now + WALK_EVERY
+            await self._walk()
+
+    async def _follow(self, after: int, upto: int) -> None:
+        """Add what entered a queue in this part of the log and is still there."""
+        while True:
+            part = min(after + SLICE, upto)
+            ready = await self._reader.queued_between(after, part, SLICE)
+            if ready:
+                await self._index.add([Entry.of_task(task) for task in ready])
+            if part == upto:
+                return
+            after = part
+
+    async def _walk(self) -> None:
+        """Compare a slice of what is ready with the index, in the order of the sequence, over and over again."""
+        await self._index.copy_pauses()
+        ready = await self._reader.queued_after(self._walked, WALK_SLICE)
+        if ready:
+            await self._index.add([Entry.of_task(task) for task in ready])
+        self._walked = (ready[-1].queue_seq or 0) if len(ready) == WALK_SLICE else 0
