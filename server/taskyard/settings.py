@@ -43,14 +43,12 @@ class Settings(BaseSettings):
     database_url: str | None = Field(
         default=None,
         repr=False,
-        min_length=1,
         alias="DATABASE_URL",
         description="PostgreSQL, as postgresql://; unset: SQLite in the data folder",
     )
     redis_url: str | None = Field(
         default=None,
         repr=False,
-        min_length=1,
         alias="REDIS_URL",
         description="Redis, as redis://; unset: PostgreSQL does its work as well",
     )
@@ -142,6 +140,12 @@ class Settings(BaseSettings):
         alias="TASKYARD_STRICT_AGENTS",
         description="refuse tasks for agents that are not known",
     )
+
+    @field_validator("database_url", "redis_url", mode="before")
+    @classmethod
+    def _empty_is_unset(cls, value: object) -> object:
+        # So that a compose file may pass a variable on that nobody has set.
+        return None if value == "" else value
 
     @field_validator("jwt_secret")
     @classmethod

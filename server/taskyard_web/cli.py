@@ -65,21 +65,84 @@ def dev(
 @click.option("--port", type=int, help="port to listen on (4000); 0 takes any free one")
 @click.option("--data", type=click.Path(path_type=Path, file_okay=False), help="data folder (.taskyard)")
 def serve(host: str | None, port: int | None, data: Path | None) -> None:
-    """Run the web process alone: no worker, no GraphiQL; needs JWT_SECRET and a migrated database."""
+    """Run the web process alone: no worker, no GraphiQL; needs JWT_SECRET and a migrated database.
+
+    With DATABASE_URL and REDIS_URL any number of them serve one deployment; without, one serves the data folder.
+    """
     from taskyard.settings import load_settings
     from taskyard_web.process import run_serve
 
     _run(run_serve(load_settings({"host": host, "port": port, "data": data}), click.echo))
 
 
+class _Names(click.ParamType[tuple[str, ...]]):
+    """Names by comma."""
+
+    name = "names"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        names = tuple(name.strip() for name in value.split(",")) if isinstance(value, str) else tuple(value)
+        if not all(names):
+            self.fail("must be names, by comma", param, ctx)
+        return names
+
+
+@main.command()
+@click.option("--queues", type=_Names(), default=(), metavar="NAME,...", help="queues to take tasks from (all)")
+@click.option("--types", type=_Names(), default=(), metavar="NAME,...", help="task types to run (all it has)")
+@click.option("--concurrency", type=int, help="tasks to run at once (10)")
+@click.option("--min-priority", type=click.IntRange(1, 10), default=1, help="leave what is less urgent (1)")
+@click.option(
+    "--import",
+    "imports",
+    multiple=True,
+    metavar="MODULE",
+    help="module or .py file with processors; may be repeated",
+)
+def worker(
+    queues: tuple[str, ...],
+    types: tuple[str, ...],
+    concurrency: int | None,
+    min_priority: int,
+    imports: tuple[str, ...],
+) -> None:
+    """Run tasks of a deployment on PostgreSQL (DATABASE_URL); any number of workers share the work."""
+    from taskyard.settings import load_settings
+
+    settings = load_settings({"concurrency": concurrency})
+
+    from taskyard_web.process import run_worker  # after that: a bad setting is told of at once
+
+    _run(run_worker(settings, imports, click.echo, queues=queues, types=types, min_priority=min_priority))
+
+
+@main.command()
+@click.option("--data", type=click.Path(path_type=Path, file_okay=False), help="data folder (.taskyard)")
+@click.option("--json", "as_json", is_flag=True, help="a line of JSON a worker")
+def workers(data: Path | None, as_json: bool) -> None:
+    """Show which workers are alive, and what they run."""
+    from taskyard.settings import load_settings
+    from taskyard_web.workers import as_lines, as_table, living
+
+    found = _run(living(load_settings({"data": data})))
+    click.echo(as_lines(found) if as_json else as_table(found), nl=False)
+
+
 @main.command()
 @click.option("--data", type=click.Path(path_type=Path, file_okay=False), help="data folder (.taskyard)")
 def migrate(data: Path | None) -> None:
-    """Bring the database to the schema of this version."""
-    from taskyard.settings import load_settings
+    """Bring the database to the schema of this version: DATABASE_URL, or the one in the data folder."""
+    from taskyard.settings import effective, load_settings
     from taskyard.store.database import DataFolder, prepared_engine
 
-    folder = DataFolder(load_settings({"data": data}).data)
+    settings = load_settings({"data": data})
+    if settings.database_url is not None:
+        from taskyard.store.postgres import migrate_postgres
+
+        _run(migrate_postgres(settings.database_url))
+        click.echo(f"{effective(settings)['DATABASE_URL']} is up to date")
+        return
+    folder = DataFolder(settings.data)
     prepared_engine(folder.database, migrate=True).dispose()
     folder.release()
     click.echo(f"{folder.database} is up to date")

@@ -1,4 +1,4 @@
-"""A real `taskyard dev` or `taskyard serve`, started as a user starts it, on a free port."""
+"""Real processes: `taskyard dev`, `serve` and `worker`, started as a user starts them, on free ports."""
 
 import os
 import re
@@ -35,33 +35,27 @@ def _migrated() -> bytes:
         return path.read_bytes()
 
 
-class ServerProcess:
-    """A command that serves a data folder. Use as a context manager; `stop` and `kill` end it."""
+class TaskyardProcess:
+    """A command that runs until it is told to stop. Use as a context manager; `stop` and `kill` end it."""
 
-    command: str
     executable = TASKYARD
-    #: An administrator's, for operations that name no other.
-    token: str
 
-    def __init__(
-        self, data: Path, *arguments: str, env: Mapping[str, str] | None = None, cwd: Path | None = None
-    ) -> None:
-        self.data = data
+    def __init__(self, *arguments: str, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> None:
         self.output = ""
+        self._name = arguments[0]
         self._over = False
         self._printed = threading.Condition()
         self._process = subprocess.Popen(
-            [str(self.executable), self.command, "--port", "0", "--data", str(data), *arguments],
+            [str(self.executable), *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             env=clean_environment(env),
-            cwd=cwd or data.parent,
+            cwd=cwd,
         )
         # Read on all the while: a process whose pipe is full stands still.
         self._reader = threading.Thread(target=self._read, name="taskyard's output", daemon=True)
         self._reader.start()
         self.wait_for("Ctrl-C stops.")
-        self.address = self._find(r"ready at (\S+)")
 
     @property
     def pid(self) -> int:
@@ -75,34 +69,7 @@ class ServerProcess:
             if text in self.output:
                 return
         self.ended()
-        raise AssertionError(f"taskyard {self.command} never printed {text!r}, but:\n{self.output}")
-
-    def graphql(
-        self,
-        query: str,
-        variables: Mapping[str, Any] | None = None,
-        *,
-        token: str | None = None,
-        name: str | None = None,
-    ) -> dict[str, Any]:
-        """POST an operation and give the whole response."""
-        answer = httpx.post(
-            f"{self.address}/graphql",
-            json={"query": query, "variables": variables or {}, "operationName": name},
-            headers={"Authorization": f"Bearer {token or self.token}"},
-            timeout=PATIENCE,
-            verify=False,  # loading the certificates of the world takes longer than the request
-            trust_env=False,
-        )
-        body: dict[str, Any] = answer.json()
-        return body
-
-    def data_of(self, query: str, variables: Mapping[str, Any] | None = None, **options: Any) -> dict[str, Any]:
-        """The data of an operation that must succeed."""
-        body = self.graphql(query, variables, **options)
-        assert "errors" not in body, body
-        data: dict[str, Any] = body["data"]
-        return data
+        raise AssertionError(f"taskyard {self._name} never printed {text!r}, but:\n{self.output}")
 
     def send_signal(self, number: signal.Signals) -> None:
         """Send a signal and wait for nothing."""
@@ -147,19 +114,58 @@ class ServerProcess:
         return found[1]
 
 
+class ServerProcess(TaskyardProcess):
+    """One that answers requests."""
+
+    #: An administrator's, for operations that name no other.
+    token: str
+
+    def __init__(self, *arguments: str, **options: Any) -> None:
+        super().__init__(*arguments, "--port", "0", **options)
+        self.address = self._find(r"ready at (\S+)")
+
+    def graphql(
+        self,
+        query: str,
+        variables: Mapping[str, Any] | None = None,
+        *,
+        token: str | None = None,
+        name: str | None = None,
+    ) -> dict[str, Any]:
+        """POST an operation and give the whole response."""
+        answer = httpx.post(
+            f"{self.address}/graphql",
+            json={"query": query, "variables": variables or {}, "operationName": name},
+            headers={"Authorization": f"Bearer {token or self.token}"},
+            timeout=PATIENCE,
+            verify=False,  # loading the certificates of the world takes longer than the request
+            trust_env=False,
+        )
+        body: dict[str, Any] = answer.json()
+        return body
+
+    def data_of(self, query: str, variables: Mapping[str, Any] | None = None, **options: Any) -> dict[str, Any]:
+        """The data of an operation that must succeed."""
+        body = self.graphql(query, variables, **options)
+        assert "errors" not in body, body
+        data: dict[str, Any] = body["data"]
+        return data
+
+
 class DevProcess(ServerProcess):
     """`taskyard dev`.
 
     A folder that does not exist yet is made with its database ready, unless it is to be `fresh`.
     """
 
-    command = "dev"
-
-    def __init__(self, data: Path, *arguments: str, fresh: bool = False, **options: Any) -> None:
+    def __init__(
+        self, data: Path, *arguments: str, fresh: bool = False, cwd: Path | None = None, **options: Any
+    ) -> None:
+        self.data = data
         if not fresh and not data.exists():
             data.mkdir(mode=0o700)
             (data / DATABASE_FILE).write_bytes(_migrated())
-        super().__init__(data, *arguments, **options)
+        super().__init__("dev", "--data", str(data), *arguments, cwd=cwd or data.parent, **options)
         self.token = self._find(r"administrator\):\s*(\S+)")
 
     def make_token(self, sub: str, role: str, *instances: str, ttl: int = 3600) -> str:
@@ -168,17 +174,25 @@ class DevProcess(ServerProcess):
 
 
 class ServeProcess(ServerProcess):
-    """`taskyard serve` over a migrated folder, with a secret of the environment."""
+    """`taskyard serve` with a secret of the environment, over a migrated folder or as the environment says."""
 
-    command = "serve"
     secret = "the secret of a deployment, 32 bytes and more"
 
-    def __init__(self, data: Path) -> None:
-        super().__init__(data, env={"JWT_SECRET": self.secret})
+    def __init__(self, data: Path | None = None, *, env: Mapping[str, str] | None = None) -> None:
+        folder = [] if data is None else ["--data", str(data)]
+        super().__init__("serve", *folder, env={"JWT_SECRET": self.secret} | dict(env or {}))
         self.token = self.make_token("admin", "admin")
 
     def make_token(self, sub: str, role: str) -> str:
         return _token(self.secret, sub, role)
+
+
+class WorkerProcess(TaskyardProcess):
+    """`taskyard worker` over what the environment says."""
+
+    def __init__(self, *arguments: str, env: Mapping[str, str]) -> None:
+        super().__init__("worker", *arguments, env=env)
+        self.id = self._find(r"the worker (\S+) is ready")
 
 
 def _token(secret: str, sub: str, role: str, instances: Sequence[str] = (), ttl: int = 3600) -> str:

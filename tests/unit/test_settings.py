@@ -42,8 +42,6 @@ def test_every_setting_says_what_it_is() -> None:
         ("TASKYARD_PORT", ""),
         ("TASKYARD_CONCURRENCY", "0"),
         ("TASKYARD_CONCURRENCY", "10001"),
-        ("DATABASE_URL", ""),
-        ("REDIS_URL", ""),
         ("TASKYARD_REDIS_PREFIX", ""),
         ("TASKYARD_REDIS_PREFIX", "{tasks}"),
         ("TASKYARD_QUEUE", "redis2"),
@@ -112,6 +110,13 @@ def test_a_beat_must_come_twice_in_a_lease(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setenv("TASKYARD_HEARTBEAT_SECONDS", "5.01")
     with pytest.raises(StartupError, match=r"TASKYARD_HEARTBEAT_SECONDS.*TASKYARD_LEASE_SECONDS"):
         load_settings()
+
+
+@pytest.mark.parametrize("variable", ["DATABASE_URL", "REDIS_URL"])
+def test_an_empty_url_is_none(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+    monkeypatch.setenv(variable, "")
+    settings = load_settings()
+    assert (settings.database_url, settings.redis_url) == (None, None)
 
 
 def test_overrides_stand_above_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import hashlib
 import importlib
 import importlib.util
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -64,6 +64,14 @@ def load_from(source: str, name: str) -> Processor:
         if found is not None and found.name == name:
             return found
     raise StartupError(f"{source} holds no processor named {name!r}")
+
+
+def chosen(processors: Mapping[str, Processor], types: Sequence[str]) -> dict[str, Processor]:
+    """Those of these types; of none in particular: all. Raises `StartupError` for a type that has none."""
+    if missing := sorted(set(types) - processors.keys()):
+        there = ", ".join(sorted(processors)) or "none"
+        raise StartupError(f"no processor is loaded for {', '.join(missing)}; there are {there}")
+    return {name: found for name, found in processors.items() if not types or name in types}
 
 
 def _objects(name: str, load: Callable[[], object]) -> Iterable[object]:
