@@ -1,0 +1,154 @@
+"""What goes wrong in a history, and heals."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+
+from tests.simulation.host import Host
+from tests.simulation.index import Index
+
+
+class Faults:
+    """Faults at random times for `seconds`: one at a time on each host, several at once on all."""
+
+    def __init__(
+        self,
+        hosts: dict[str, Host],
+        web: Host,
+        index: Index,
+        boot: Callable[[str], Host],
+        dice: random.Random,
+        seconds: float,
+    ) -> None:
+        self._hosts = hosts
+        self._web = web
+        self._index = index
+        self._boot = boot
+        self._dice = dice
+        self._seconds = seconds
+        self._loop = asyncio.get_running_loop()
+        # Every history has its own temper.
+        self._pace = dice.uniform(0.8, 2.5)
+        self._hiccup = dice.choice([0.0, 0.01, 0.03])
+
+    async def happen(self) -> None:
+        """Until all is healed."""
+        for host in (*self._hosts.values(), self._web):
+            host.link.hiccup = self._hiccup
+        lines = [self._trouble(name) for name in self._hosts]
+        await asyncio.gather(*lines, self._trouble_web(), self._trouble_index(), self._trouble_bus())
+        for host in (*self._hosts.values(), self._web):
+            host.link.hiccup = 0.0
+
+    async def _trouble(self, name: str) -> None:
+        kinds: list[Callable[[str], Awaitable[None]]] = [
+            self._death,
+            self._freeze,
+            self._partition,
+            self._slow_link,
+            self._slow_link,
+            self._lost_calls,
+            self._lost_replies,
+            self._stuck_writer,
+            self._termination,
+        ]
+        while True:
+            await asyncio.sleep(self._dice.expovariate(0.5 / self._pace))
+            if self._loop.time() > self._seconds:
+                return
+            await self._dice.choice(kinds)(name)
+
+    async def _death(self, name: str) -> None:
+        self._hosts[name].kill()
+        await asyncio.sleep(self._dice.uniform(0.3, 4))
+        self._start(name)
+
+    async def _termination(self, name: str) -> None:
+        await self._hosts[name].stop()
+        self._start(name)
+
+    def _start(self, name: str) -> None:
+        self._hosts[name] = self._boot(name)
+        self._hosts[name].link.hiccup = self._hiccup
+
+    async def _freeze(self, name: str) -> None:
+        link = self._hosts[name].link
+        with link.ailing():
+            link.frozen = thawed = asyncio.Event()
+            await asyncio.sleep(self._dice.uniform(1, 8))
+            link.frozen = None
+            thawed.set()
+
+    async def _partition(self, name: str) -> None:
+        link = self._hosts[name].link
+        with link.ailing():
+            link.cut = True
+            await asyncio.sleep(self._dice.uniform(1, 7))
+            link.cut = False
+
+    async def _slow_link(self, name: str) -> None:
+        await self._slow(self._hosts[name])
+
+    async def _slow(self, host: Host) -> None:
+        link = host.link
+        with link.ailing():
+            quick, link.delay = link.delay, (0.02, self._dice.uniform(0.5, 2.5))
+            await asyncio.sleep(self._dice.uniform(2, 7))
+            link.delay = quick
+
+    async def _lost_calls(self, name: str) -> None:
+        link = self._hosts[name].link
+        with link.ailing():
+            link.lost_requests = 0.3
+            await asyncio.sleep(self._dice.uniform(1, 4))
+            link.lost_requests = 0.0
+
+    async def _lost_replies(self, name: str) -> None:
+        await self._deaf(self._hosts[name])
+
+    async def _deaf(self, host: Host) -> None:
+        link = host.link
+        with link.ailing():
+            link.lost_replies = 0.3
+            await asyncio.sleep(self._dice.uniform(1, 5))
+            link.lost_replies = 0.0
+
+    async def _stuck_writer(self, name: str) -> None:
+        """Heartbeats go out, but writes of tasks hang: a connection that is black."""
+        link = self._hosts[name].link
+        with link.ailing():
+            link.stuck = freed = asyncio.Event()
+            await asyncio.sleep(self._dice.uniform(3, 12))
+            link.stuck = None
+            freed.set()
+
+    async def _trouble_web(self) -> None:
+        while True:
+            await asyncio.sleep(self._dice.uniform(1, 5))
+            if self._loop.time() > self._seconds:
+                return
+            await self._dice.choice([self._slow, self._deaf])(self._web)
+
+    async def _trouble_bus(self) -> None:
+        while self._loop.time() < self._seconds:
+            await asyncio.sleep(self._dice.uniform(0.5, 3))
+            share = self._dice.choice([0.0, 0.5, 1.0])
+            for host in self._hosts.values():
+                host.link.lost_events = share
+        for host in self._hosts.values():
+            host.link.lost_events = 0.0
+
+    async def _trouble_index(self) -> None:
+        if not self._index.shaky:
+            return
+        while self._loop.time() < self._seconds:
+            self._index.lost = self._dice.choice([0.0, 0.2, 0.6])
+            self._index.repeated = self._dice.choice([0.0, 0.3])
+            self._index.remember()
+            await asyncio.sleep(self._dice.uniform(0.5, 2.5))
+            match self._dice.randrange(4):
+                case 0:
+                    self._index.flush()
+                case 1 | 2:
+                    await self._index.restore()
+        self._index.lost = self._index.repeated = 0.0

@@ -1,0 +1,104 @@
+"""The way between a host and its servers, and everything that may go wrong on it."""
+
+import asyncio
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+
+from taskyard.errors import Unavailable
+
+START = datetime(2026, 3, 1, 12, tzinfo=UTC)
+#: A call that gets no answer is given up after so many seconds.
+STALL = 0.8
+_QUICK = (0.001, 0.008)
+
+
+class HostClock:
+    """The virtual time as one host sees it; `skew` is seconds."""
+
+    def __init__(self, skew: float = 0.0) -> None:
+        self._start = START + timedelta(seconds=skew)
+        self._loop = asyncio.get_running_loop()
+
+    def now(self) -> datetime:
+        return self._start + timedelta(seconds=self._loop.time())
+
+    def monotonic(self) -> float:
+        return self._loop.time()
+
+
+class Link:
+    """Carries calls. A dead host's never return, a frozen one's halt until it is thawed."""
+
+    def __init__(self, dice: random.Random) -> None:
+        self._dice = dice
+        self._loop = asyncio.get_running_loop()
+        self.dead = False
+        self.cut = False
+        #: The next write of a group gets no answer until this event is set.
+        self.stuck: asyncio.Event | None = None
+        self.frozen: asyncio.Event | None = None
+        #: Shares of calls that are lost on their way, or whose answer is.
+        self.lost_requests = self.lost_replies = 0.0
+        #: Share of calls that fail at once, on a host that is else well; and when they did.
+        self.hiccup = 0.0
+        self.hiccups: list[float] = []
+        #: Share of live events that do not arrive.
+        self.lost_events = 0.0
+        self.delay = _QUICK
+        self._ailments = 0
+        self._well_since = 0.0
+
+    @contextmanager
+    def ailing(self) -> Iterator[None]:
+        """As long as a fault lasts: what goes wrong in that time is the fault's doing."""
+        self._ailments += 1
+        try:
+            yield
+        finally:
+            self._ailments -= 1
+            self._well_since = self._loop.time()
+
+    def well_since(self, moment: float) -> bool:
+        """Whether no fault but a hiccup has touched this host since then, by the loop's time."""
+        return not self.dead and not self._ailments and self._well_since <= moment
+
+    def hiccups_since(self, moment: float) -> int:
+        return sum(when >= moment for when in self.hiccups)
+
+    async def flow(self) -> None:
+        """Go on, unless the host does not."""
+        while self.frozen is not None:
+            await self.frozen.wait()
+        if self.dead:
+            await self._loop.create_future()
+
+    async def request(self) -> None:
+        """The way to the server. Raises `Unavailable` if it does not get there."""
+        await self.flow()
+        await asyncio.sleep(self._dice.uniform(*self.delay))
+        if self.dead:
+            await self.flow()
+        if self.cut or self._chance(self.lost_requests):
+            await self._give_up()
+        if self._chance(self.hiccup):
+            self.hiccups.append(self._loop.time())
+            raise Unavailable("the server stumbled")
+
+    async def reply(self) -> None:
+        """The way back. Raises `Unavailable` if the answer is lost: what was done is done."""
+        if self.delay is not _QUICK:
+            await asyncio.sleep(self._dice.uniform(*self.delay))
+        if self.dead or self.frozen is not None:
+            await self.flow()
+        if self.cut or self._chance(self.lost_replies):
+            await self._give_up()
+
+    async def _give_up(self) -> None:
+        await asyncio.sleep(STALL)
+        await self.flow()
+        raise Unavailable("the server does not answer")
+
+    def _chance(self, share: float) -> bool:
+        return share > 0 and self._dice.random() < share
