@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
 
 from tests.simulation.host import Host
 from tests.simulation.index import Index
@@ -29,16 +30,20 @@ class Faults:
         self._loop = asyncio.get_running_loop()
         # Every history has its own temper.
         self._pace = dice.uniform(0.8, 2.5)
-        self._hiccup = dice.choice([0.0, 0.01, 0.03])
+        self._failing = dice.choice([0.0, 0.02, 0.08])
+        self._steady = dice.choice([None, None, None, *hosts])
 
     async def happen(self) -> None:
         """Until all is healed."""
-        for host in (*self._hosts.values(), self._web):
-            host.link.hiccup = self._hiccup
-        lines = [self._trouble(name) for name in self._hosts]
-        await asyncio.gather(*lines, self._trouble_web(), self._trouble_index(), self._trouble_bus())
-        for host in (*self._hosts.values(), self._web):
-            host.link.hiccup = 0.0
+        for host in self._hosts.values():
+            self._fail_at_times(host)
+        lines = [self._trouble(name) for name in self._hosts if name != self._steady]
+        await asyncio.gather(
+            *lines, self._trouble_web(), self._trouble_index(), self._trouble_bus(), self._trouble_store()
+        )
+        self._failing = 0.0
+        for host in self._hosts.values():
+            self._fail_at_times(host)
 
     async def _trouble(self, name: str) -> None:
         kinds: list[Callable[[str], Awaitable[None]]] = [
@@ -46,17 +51,20 @@ class Faults:
             self._freeze,
             self._partition,
             self._slow_link,
-            self._slow_link,
             self._lost_calls,
             self._lost_replies,
             self._stuck_writer,
             self._termination,
         ]
+        # Each host has a weakness.
+        weights = [1] * len(kinds)
+        weights[self._dice.choice([0, 1, 2, 3, 3, 4, 5, 6, 6, 6, 7])] = 6
         while True:
             await asyncio.sleep(self._dice.expovariate(0.5 / self._pace))
             if self._loop.time() > self._seconds:
                 return
-            await self._dice.choice(kinds)(name)
+            (happen,) = self._dice.choices(kinds, weights)
+            await happen(name)
 
     async def _death(self, name: str) -> None:
         self._hosts[name].kill()
@@ -69,7 +77,10 @@ class Faults:
 
     def _start(self, name: str) -> None:
         self._hosts[name] = self._boot(name)
-        self._hosts[name].link.hiccup = self._hiccup
+        self._fail_at_times(self._hosts[name])
+
+    def _fail_at_times(self, host: Host) -> None:
+        host.link.failed_reads, host.link.failed_writes = self._failing, self._failing / 8
 
     async def _freeze(self, name: str) -> None:
         link = self._hosts[name].link
@@ -92,9 +103,9 @@ class Faults:
     async def _slow(self, host: Host) -> None:
         link = host.link
         with link.ailing():
-            quick, link.delay = link.delay, (0.02, self._dice.uniform(0.5, 2.5))
+            link.slower = self._dice.uniform(0.5, 2.5)
             await asyncio.sleep(self._dice.uniform(2, 7))
-            link.delay = quick
+            link.slower = 0.0
 
     async def _lost_calls(self, name: str) -> None:
         link = self._hosts[name].link
@@ -118,16 +129,34 @@ class Faults:
         link = self._hosts[name].link
         with link.ailing():
             link.stuck = freed = asyncio.Event()
-            await asyncio.sleep(self._dice.uniform(3, 12))
+            await asyncio.sleep(self._dice.choice([self._dice.uniform(0.5, 4), self._dice.uniform(5, 14)]))
             link.stuck = None
             freed.set()
 
-    async def _trouble_web(self) -> None:
+    async def _trouble_store(self) -> None:
+        """The database itself is slow at times, to all alike."""
+        if self._dice.random() < 0.4:
+            return
         while True:
-            await asyncio.sleep(self._dice.uniform(1, 5))
+            await asyncio.sleep(self._dice.uniform(1, 8))
             if self._loop.time() > self._seconds:
                 return
-            await self._dice.choice([self._slow, self._deaf])(self._web)
+            hosts = [*self._hosts.values(), self._web]
+            slower = self._dice.uniform(0.5, 2)
+            with ExitStack() as ailing:
+                for host in hosts:
+                    ailing.enter_context(host.link.ailing())
+                    host.link.slow_store = slower
+                await asyncio.sleep(self._dice.uniform(2, 6))
+                for host in hosts:
+                    host.link.slow_store = 0.0
+
+    async def _trouble_web(self) -> None:
+        while True:
+            await asyncio.sleep(self._dice.uniform(0.3, 3))
+            if self._loop.time() > self._seconds:
+                return
+            await self._dice.choice([self._slow, self._slow, self._deaf])(self._web)
 
     async def _trouble_bus(self) -> None:
         while self._loop.time() < self._seconds:

@@ -240,8 +240,8 @@ class HostStore:
         self._witness = witness
         self._renewed = servers.oracle.renewed
 
-    async def _call(self, work: Callable[[], T]) -> T:
-        await self._link.request()
+    async def _call(self, work: Callable[[], T], *, write: bool = False) -> T:
+        await self._link.request(write=write)
         result = work()
         await self._link.reply()
         return result
@@ -259,7 +259,7 @@ class HostStore:
             await self._link.stuck.wait()
         if self._mutate is not None:
             items = [self._mutate(item) if isinstance(item, Change) else item for item in items]
-        events = await self._call(lambda: self._store.apply(items, self._witness))
+        events = await self._call(lambda: self._store.apply(items, self._witness), write=True)
         await self._announcer([event for event in events if event is not None])
         return events
 
@@ -328,4 +328,4 @@ class HostStore:
             self._renewed(before, {task_id: self._store.rows[task_id] for task_id in before}, holder, dict(wanted))
             return kept
 
-        return await self._call(work)
+        return await self._call(work, write=True)

@@ -41,14 +41,15 @@ class Link:
         self.frozen: asyncio.Event | None = None
         #: Shares of calls that are lost on their way, or whose answer is.
         self.lost_requests = self.lost_replies = 0.0
-        #: Share of calls that fail at once, on a host that is else well; and when they did.
-        self.hiccup = 0.0
+        #: Shares of reads and writes that fail at once on a host that is else well; and when a write did.
+        self.failed_reads = self.failed_writes = 0.0
         self.hiccups: list[float] = []
         #: Share of live events that do not arrive.
         self.lost_events = 0.0
-        self.delay = _QUICK
+        #: A call takes up to so much longer, each way: for what the link does, and for what the store does.
+        self.slower = self.slow_store = 0.0
         self._ailments = 0
-        self._well_since = 0.0
+        self._well_since = self._loop.time()
 
     @contextmanager
     def ailing(self) -> Iterator[None]:
@@ -61,11 +62,12 @@ class Link:
             self._well_since = self._loop.time()
 
     def well_since(self, moment: float) -> bool:
-        """Whether no fault but a hiccup has touched this host since then, by the loop's time."""
+        """Whether no fault but a call that failed at once has touched this host since then, by the loop's time."""
         return not self.dead and not self._ailments and self._well_since <= moment
 
-    def hiccups_since(self, moment: float) -> int:
-        return sum(when >= moment for when in self.hiccups)
+    def wrote_since(self, moment: float) -> bool:
+        """Whether no write has failed at once since then."""
+        return not self.hiccups or self.hiccups[-1] < moment
 
     async def flow(self) -> None:
         """Go on, unless the host does not."""
@@ -74,26 +76,30 @@ class Link:
         if self.dead:
             await self._loop.create_future()
 
-    async def request(self) -> None:
+    async def request(self, *, write: bool) -> None:
         """The way to the server. Raises `Unavailable` if it does not get there."""
         await self.flow()
-        await asyncio.sleep(self._dice.uniform(*self.delay))
+        await asyncio.sleep(self._delay())
         if self.dead:
             await self.flow()
         if self.cut or self._chance(self.lost_requests):
             await self._give_up()
-        if self._chance(self.hiccup):
-            self.hiccups.append(self._loop.time())
+        if self._chance(self.failed_writes if write else self.failed_reads):
+            if write:
+                self.hiccups.append(self._loop.time())
             raise Unavailable("the server stumbled")
 
     async def reply(self) -> None:
         """The way back. Raises `Unavailable` if the answer is lost: what was done is done."""
-        if self.delay is not _QUICK:
-            await asyncio.sleep(self._dice.uniform(*self.delay))
+        if self.slower or self.slow_store:
+            await asyncio.sleep(self._delay())
         if self.dead or self.frozen is not None:
             await self.flow()
         if self.cut or self._chance(self.lost_replies):
             await self._give_up()
+
+    def _delay(self) -> float:
+        return self._dice.uniform(*_QUICK) + (self.slower + self.slow_store) * self._dice.random()
 
     async def _give_up(self) -> None:
         await asyncio.sleep(STALL)

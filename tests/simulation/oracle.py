@@ -38,7 +38,7 @@ LATEST_END = 5.0
 #: A run that lost its claim is told by the next heartbeat; slow calls are allowed for.
 LATEST_NEWS = 2.5
 #: Between a fault's end and what is no more its doing: calls that hang in it, and one lease.
-AFTERMATH = 4.0
+AFTERMATH = 3.5
 _TOO_LATE = re.compile(r"attempt (\d+) ended as (\w+) after")
 
 
@@ -153,9 +153,9 @@ class Oracle:
             return
         attempt = before["attempt"]
         story.lost_at[attempt] = self._loop.time()
-        deadline = before["deadline_at"]
-        if deadline is not None:
-            self._check_end(deadline, task_id)
+        self._check_end(before["lease_until"], "its lease", task_id)
+        if before["deadline_at"] is not None:
+            self._check_end(before["deadline_at"], "its deadline", task_id)
         if new == "COMPLETED":
             self._check(after["output"] == {"attempt": attempt}, "the result of another attempt was kept", task_id)
             self._check(attempt in story.returned, "completed before its run returned", task_id)
@@ -173,8 +173,8 @@ class Oracle:
         self._check(before["lease_until"] < host.clock.now(), "taken away before its lease ran out", task_id)
         holder = story.host
         if holder is not None and holder.link.well_since(story.claimed_at - AFTERMATH):
-            hiccups = holder.link.hiccups_since(story.claimed_at)
-            self._check(hiccups > 1, "the lease of a host ran out that was well", task_id)
+            excused = not holder.link.wrote_since(story.claimed_at)
+            self._check(excused, "the lease of a host ran out that was well", task_id)
 
     def _check_failure(self, before: Row, after: Row, event: Event) -> None:
         code = after["error_code"]
@@ -186,13 +186,13 @@ class Oracle:
             spent = before["retry_count"] >= before["max_retries"]
             self._check(spent, f"failed for good ({code}) with retries left", event.task_id)
 
-    def _check_end(self, deadline: datetime, task_id: str) -> None:
-        """A run past its deadline must have ended, unless nobody was well enough to see to it."""
-        due = (deadline - START).total_seconds()
-        if self._loop.time() < due + LATEST_END:
+    def _check_end(self, limit: datetime, name: str, task_id: str) -> None:
+        """A run past its limit must have ended, unless nobody was well enough to see to it."""
+        since = self._loop.time() - LATEST_END - AFTERMATH
+        if since < (limit - START).total_seconds() - AFTERMATH:
             return
-        well = any(host.has_worker and host.link.well_since(due - AFTERMATH) for host in self._hosts.values())
-        self._check(not well, "ran past its deadline, and nobody ended it", task_id)
+        well = any(host.has_worker and host.link.well_since(since) for host in self._hosts.values())
+        self._check(not well, f"held far past {name}, and nobody ended it", task_id)
 
     # -- renewals and runs --------------------------------------------------------------------
 
@@ -214,7 +214,7 @@ class Oracle:
     def going_on(self, host: "Host", task_id: str, attempt: int) -> None:
         """A run did another step of its work."""
         lost = self._stories[task_id].lost_at.get(attempt)
-        if lost is None or self._loop.time() < lost + LATEST_NEWS or host.link.hiccups_since(lost):
+        if lost is None or self._loop.time() < lost + LATEST_NEWS or not host.link.wrote_since(lost):
             return
         if host.link.well_since(lost - AFTERMATH):
             self.fail(f"attempt {attempt} goes on though its claim is long lost", task_id)
