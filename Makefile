@@ -10,7 +10,7 @@ export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2) + 1)
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup test check check-static format schema migration lock bench clean
+.PHONY: help run setup test check check-static faults format schema migration lock bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,14 +34,17 @@ $(READY): requirements.lock pyproject.toml hatch_build.py graphql/graphiql/packa
 	@touch $@
 
 check: $(READY) check-static ## format, lint, types, import arrows, fast tests
-	@$(BIN)/pytest -q -n $(WORKERS) -m 'not slow'
+	@$(BIN)/pytest -q -n $(WORKERS) -m 'not slow and not fault'
 
 format: $(READY) ## format the code and mend what the linter can
 	@$(BIN)/ruff check --quiet --fix . ; $(BIN)/ruff format --quiet .
 
 test: $(READY) check-static ## all checks and all tests
-	@$(BIN)/pytest -q -n $(WORKERS) -m 'not slow' --cov --cov-report=term:skip-covered
-	@$(BIN)/pytest -q -n $(WORKERS) -m slow --dist loadfile
+	@$(BIN)/pytest -q -n $(WORKERS) -m 'not slow and not fault' --cov --cov-report=term:skip-covered
+	@$(BIN)/pytest -q -n $(WORKERS) -m 'slow and not fault' --dist loadfile
+
+faults: $(READY) ## what takes minutes: thousands of simulated histories, real faults
+	@$(BIN)/pytest -q -n $(WORKERS) -m fault
 
 check-static: $(READY)
 	@$(BIN)/ruff format --quiet --check . || { echo 'run: make format'; exit 1; }

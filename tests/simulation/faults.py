@@ -58,7 +58,7 @@ class Faults:
         ]
         # Each host has a weakness.
         weights = [1] * len(kinds)
-        weights[self._dice.choice([0, 1, 2, 3, 3, 4, 5, 6, 6, 6, 7])] = 6
+        weights[self._dice.choice([0, 0, 1, 2, 3, 3, 4, 5, 6, 6, 6, 6, 7])] = 6
         while True:
             await asyncio.sleep(self._dice.expovariate(0.5 / self._pace))
             if self._loop.time() > self._seconds:
@@ -103,7 +103,7 @@ class Faults:
     async def _slow(self, host: Host) -> None:
         link = host.link
         with link.ailing():
-            link.slower = self._dice.uniform(0.5, 2.5)
+            link.slower = self._dice.choice([self._dice.uniform(0.8, 1.2), self._dice.uniform(0.5, 2.5)])
             await asyncio.sleep(self._dice.uniform(2, 7))
             link.slower = 0.0
 
@@ -129,7 +129,7 @@ class Faults:
         link = self._hosts[name].link
         with link.ailing():
             link.stuck = freed = asyncio.Event()
-            await asyncio.sleep(self._dice.choice([self._dice.uniform(0.5, 4), self._dice.uniform(5, 14)]))
+            await asyncio.sleep(self._dice.choice([self._dice.uniform(1, 5), self._dice.uniform(6, 13)]))
             link.stuck = None
             freed.set()
 

@@ -64,9 +64,11 @@ class _History:
             host.spawn(host.start())
             return host
 
-        web = Host("web", servers, _stream(dice), 0.0, {})
-        await web.start()
-        people = People(web, store, oracle, _stream(dice), TROUBLE)
+        # Of the two that take no part in the work, one has no faults.
+        web, desk = (Host(name, servers, _stream(dice), 0.0, {}) for name in ("web", "desk"))
+        for host in (web, desk):
+            await host.start()
+        people = People(web, desk, store, oracle, _stream(dice), TROUBLE)
         faults = Faults({name: boot(name) for name in HOSTS}, web, index, boot, _stream(dice), TROUBLE)
         order = loop.create_task(index.keep())
         story = loop.create_task(self._story(people, faults, calm, store, oracle))

@@ -34,7 +34,7 @@ HELD = frozenset({"ASSIGNED", "PROCESSING"})
 ENDED = frozenset({"COMPLETED", "FAILED", "CANCELLED"})
 SCHEDULER, JANITOR = "system:scheduler", "system:janitor"
 #: A run past its deadline is ended after the grace of 2 s by a sweep a second; slow calls are allowed for.
-LATEST_END = 5.0
+LATEST_END = 4.0
 #: A run that lost its claim is told by the next heartbeat; slow calls are allowed for.
 LATEST_NEWS = 2.5
 #: Between a fault's end and what is no more its doing: calls that hang in it, and one lease.

@@ -26,10 +26,11 @@ AGENT = Principal("agent-1", Role.AGENT, frozenset({"default"}))
 
 
 class People:
-    """They use the services of a web process, for `seconds`."""
+    """They use the services of two processes, of which the web has faults, for `seconds`."""
 
-    def __init__(self, web: Host, store: MemoryStore, oracle: Oracle, dice: random.Random, seconds: float) -> None:
+    def __init__(self, web: Host, desk: Host, store: MemoryStore, oracle: Oracle, dice: random.Random, seconds: float) -> None:
         self._web = web
+        self._desk = desk
         self._store = store
         self._oracle = oracle
         self._dice = dice
@@ -40,7 +41,7 @@ class People:
 
     async def submit(self) -> None:
         """Submit in bursts until each task is accepted."""
-        count = self._dice.randint(30, 55)
+        count = self._dice.randint(30, 45)
         starts = sorted(self._dice.uniform(0, self._seconds * 0.8) for _ in range(count // 5))
         numbers = iter(range(1, count + 1))
         for start in starts:
@@ -74,7 +75,7 @@ class People:
             for row in list(self._store.rows.values()):
                 if row["error_code"] == "TIMEOUT" and row["status"] == "FAILED" and self._dice.random() < 0.7:
                     with suppress(TaskyardError):
-                        await self._retry(row["id"])
+                        await self._desk.service.retry(USER, row["id"])
 
     async def work_by_hand(self) -> None:
         """Claim as a remote agent, and end it or not."""
@@ -106,10 +107,10 @@ class People:
     def _new(self, number: int) -> NewTask:
         dice = self._dice
         how = dice.choices(["plain", "tell", "hang", "permanent"], [10, 4, 4, 1])[0]
-        seconds = dice.choices([0.0, dice.uniform(0.01, 0.6), dice.uniform(0.6, 2), dice.uniform(4, 8)], [4, 5, 3, 2])[0]
+        seconds = dice.choices([0.0, dice.uniform(0.01, 0.6), dice.uniform(0.6, 2), dice.uniform(4, 8)], [4, 5, 3, 3])[0]
         # Some runs take almost as long as they may.
         tight = seconds + dice.uniform(0.05, 0.5) if dice.random() < 0.3 else None
-        timeout = dice.uniform(0.8, 4) if how == "hang" else 20.0 if seconds > 3 else tight
+        timeout = dice.choice([dice.uniform(0.8, 2), dice.uniform(3, 7)]) if how == "hang" else 20.0 if seconds > 3 else tight
         later = self._web.clock.now() + timedelta(seconds=dice.uniform(0.2, 5))
         return NewTask(
             id=f"t{number:02}",
