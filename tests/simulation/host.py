@@ -103,14 +103,14 @@ class Host:
             lease=timedelta(seconds=SETTINGS.lease),
             task_timeout=timedelta(seconds=SETTINGS.task_timeout),
         )
-        maintenance = Maintenance(
+        self.maintenance = Maintenance(
             reader=store,
             writer=store,
             registry=store,
             clock=self.clock,
             silence=timedelta(seconds=SETTINGS.heartbeat * SILENT_BEATS),
         )
-        self._janitor = Janitor(maintenance)
+        self._janitor = Janitor(self.maintenance)
         self.worker = Worker(
             cast(Runtime, _Core(SETTINGS, self.clock, self.claims, catalog, self._store, bus)), processors
         )
@@ -287,6 +287,9 @@ class HostStore:
 
     async def past_deadline(self, before: datetime, limit: int) -> list[Task]:
         return await self._call(lambda: self._store.past_deadline(before, limit))
+
+    async def started_before(self, scope: Scope, moment: datetime, limit: int) -> list[Task]:
+        return await self._call(lambda: self._store.started_before(moment, limit))
 
     # -- Registry -----------------------------------------------------------------------------
 

@@ -39,6 +39,8 @@ LATEST_END = 4.0
 LATEST_NEWS = 2.5
 #: Between a fault's end and what is no more its doing: calls that hang in it, and one lease.
 AFTERMATH = 3.5
+#: Administrators time out the runs that began longer ago than this.
+STALE = timedelta(seconds=3.5)
 _TOO_LATE = re.compile(r"attempt (\d+) ended as (\w+) after")
 
 
@@ -161,6 +163,8 @@ class Oracle:
             self._check(attempt in story.returned, "completed before its run returned", task_id)
         if event.actor == JANITOR:
             self._check_janitor(host, before, after, story, task_id)
+        elif event.actor == "admin-1":
+            self._check(before["started_at"] <= event.at - STALE, "timed out before it was stale", task_id)
         elif event.actor.startswith("worker:"):
             self._check(own, "ended by one who does not hold it", task_id)
             self._check_failure(before, after, event)

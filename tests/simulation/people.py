@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 from tests.simulation.host import Host
-from tests.simulation.oracle import ENDED, Oracle
+from tests.simulation.oracle import ENDED, STALE, Oracle
 from tests.simulation.store import MemoryStore
 from tests.simulation.work import TYPES
 
@@ -36,6 +36,8 @@ class People:
         self._dice = dice
         self._seconds = seconds
         self._loop = asyncio.get_running_loop()
+        #: Whether administrators end here what seems stale.
+        self._strict = dice.choice([0, 0, 1])
         self._paused: set[str] = set()
         self.accepted: set[str] = set()
 
@@ -56,6 +58,7 @@ class People:
             (self._retry, 6),
             (self._reorder, 6),
             (self._pause, 1),
+            (self._time_out, self._strict),
         ]
         while self._loop.time() < self._seconds:
             await asyncio.sleep(self._dice.expovariate(3))
@@ -152,6 +155,9 @@ class People:
         await self._web.service.set_paused(ADMIN, queue, True, None)
         await asyncio.sleep(self._dice.uniform(0.3, 1.5))
         await self._web.service.set_paused(ADMIN, queue, False, None)
+
+    async def _time_out(self, _task_id: str) -> None:
+        await self._web.maintenance.time_out_stale(ADMIN, STALE)
 
     async def _do(self, task: Task) -> None:
         self._oracle.begun(task.id, task.attempt)

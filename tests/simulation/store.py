@@ -120,6 +120,10 @@ class MemoryStore:
         held = [row for row in self._held() if row["deadline_at"] is not None]
         return [_task(row) for row in held if row["deadline_at"] < before][:limit]
 
+    def started_before(self, moment: datetime, limit: int) -> list[Task]:
+        held = [row for row in self._held() if row["started_at"] is not None]
+        return [_task(row) for row in held if row["started_at"] < moment][:limit]
+
     def _held(self) -> list[Row]:
         return [row for row in self.rows.values() if row["status"] in HELD]
 
