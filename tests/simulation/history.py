@@ -80,7 +80,12 @@ class _History:
         return oracle
 
     async def _story(self, people: People, faults: Faults, calm: bool, store: MemoryStore, oracle: Oracle) -> None:
-        acts: list[Coroutine[Any, Any, None]] = [people.submit(), *(people.meddle() for _ in range(3)), people.insist(), people.work_by_hand()]
+        acts: list[Coroutine[Any, Any, None]] = [
+            people.submit(),
+            *(people.meddle() for _ in range(3)),
+            people.insist(),
+            people.work_by_hand(),
+        ]
         if not calm:
             acts.append(faults.happen())
         await asyncio.gather(*acts)
@@ -133,5 +138,3 @@ def _silence() -> Iterator[None]:
         yield
     finally:
         logging.disable(before)
-
-

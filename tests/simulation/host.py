@@ -14,8 +14,8 @@ from tests.simulation.oracle import Oracle
 from tests.simulation.store import MemoryStore, Row
 
 from taskyard.events.bus import Listener
-from taskyard.processor import Processor
 from taskyard.principal import Scope
+from taskyard.processor import Processor
 from taskyard.queue.base import Commit
 from taskyard.queue.entry import Entry, Want
 from taskyard.queue.sql import SqlQueue
@@ -77,7 +77,7 @@ class Host:
         announcer.index_in(queue)
         # It has what is asked of each of the three; the services know no more of them.
         self._store = HostStore(self, servers, announcer)
-        store = cast(Any, self._store)
+        store = cast("Any", self._store)
         filtered = SqlQueue(store, self.clock, SETTINGS.starve)
         catalog = Catalog(store, self.clock, SETTINGS.heartbeat)
         self.service = TaskService(
@@ -112,7 +112,7 @@ class Host:
         )
         self._janitor = Janitor(self.maintenance)
         self.worker = Worker(
-            cast(Runtime, _Core(SETTINGS, self.clock, self.claims, catalog, self._store, bus)), processors
+            cast("Runtime", _Core(SETTINGS, self.clock, self.claims, catalog, self._store, bus)), processors
         )
         self.has_worker = bool(processors)
 
@@ -128,9 +128,11 @@ class Host:
         if not self.has_worker:
             return
         self._janitor.start()
-        while True:
+        started = False
+        while not started:
             try:
-                return await self.worker.start()
+                await self.worker.start()
+                started = True
             except Exception:  # noqa: BLE001 - a start that fails is tried again
                 await asyncio.sleep(0.2)
 

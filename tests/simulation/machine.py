@@ -318,7 +318,9 @@ class TaskMachine(RuleBasedStateMachine):
     @rule()
     def enforce_deadlines(self) -> None:
         limit = self._clock.now() - GRACE
-        late = [model for model in self._models.values() if model.deadline_at is not None and model.deadline_at < limit]
+        late = [
+            model for model in self._models.values() if model.deadline_at is not None and model.deadline_at < limit
+        ]
         for model in late:
             model.time_out()
         assert self._run(self._core.maintenance.enforce_deadlines()) == len(late)
@@ -412,5 +414,3 @@ class TaskMachine(RuleBasedStateMachine):
         assert seq is not None
         assert seq not in self._seqs
         self._seqs.add(seq)
-
-

@@ -66,7 +66,9 @@ def _is_end(change: Change) -> bool:
 
 def _is_sweep(change: Change) -> bool:
     """What a janitor or an administrator does to runs that took too long."""
-    return _is_maintenance(change, "janitor") or change.values.get("error_code") == "TIMEOUT" and not _is_end(change)
+    return _is_maintenance(change, "janitor") or (
+        change.values.get("error_code") == "TIMEOUT" and not _is_end(change)
+    )
 
 
 def _is_maintenance(change: Change, who: str) -> bool:
@@ -145,9 +147,7 @@ MUTATIONS: Mapping[str, Mutation] = {
     "repeated completion that is refused": Mutation(1, patched=_without(ClaimService, "_ended_so", _never)),
     "heartbeat for what is not held": Mutation(1, patched=_without(MemoryStore, "renew", _renew_whatever)),
     "no heartbeat": Mutation(1, patched=_without(Heartbeat, "beat")),
-    "reaper without the attempt": Mutation(
-        1, _where(_is_sweep, lambda c: replace(c, attempt=None))
-    ),
+    "reaper without the attempt": Mutation(1, _where(_is_sweep, lambda c: replace(c, attempt=None))),
     "reaper without the lease": Mutation(
         1, _where(lambda c: _is_maintenance(c, "janitor"), lambda c: replace(c, lease_before=None))
     ),

@@ -96,7 +96,9 @@ class Oracle:
         if before is None:
             counters = [after[name] for name in ("attempt", "retry_count", "lost_count", "generation")]
             queued = after["status"] == "QUEUED"
-            self._check(counters == [0, 0, 0, int(queued)] and event.version == 1, "a task begins with zeros", task_id)
+            self._check(
+                counters == [0, 0, 0, int(queued)] and event.version == 1, "a task begins with zeros", task_id
+            )
             self._check(queued or after["status"] == "SCHEDULED", "a task begins ready or scheduled", task_id)
             self._check_place(None, after, task_id)
             return

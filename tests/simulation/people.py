@@ -28,7 +28,9 @@ AGENT = Principal("agent-1", Role.AGENT, frozenset({"default"}))
 class People:
     """They use the services of two processes, of which the web has faults, for `seconds`."""
 
-    def __init__(self, web: Host, desk: Host, store: MemoryStore, oracle: Oracle, dice: random.Random, seconds: float) -> None:
+    def __init__(
+        self, web: Host, desk: Host, store: MemoryStore, oracle: Oracle, dice: random.Random, seconds: float
+    ) -> None:
         self._web = web
         self._desk = desk
         self._store = store
@@ -110,10 +112,18 @@ class People:
     def _new(self, number: int) -> NewTask:
         dice = self._dice
         how = dice.choices(["plain", "tell", "hang", "permanent"], [10, 4, 4, 1])[0]
-        seconds = dice.choices([0.0, dice.uniform(0.01, 0.6), dice.uniform(0.6, 2), dice.uniform(4, 8)], [4, 5, 3, 3])[0]
+        seconds = dice.choices(
+            [0.0, dice.uniform(0.01, 0.6), dice.uniform(0.6, 2), dice.uniform(4, 8)], [4, 5, 3, 3]
+        )[0]
         # Some runs take almost as long as they may.
         tight = seconds + dice.uniform(0.05, 0.5) if dice.random() < 0.3 else None
-        timeout = dice.choice([dice.uniform(0.8, 2), dice.uniform(3, 7)]) if how == "hang" else 20.0 if seconds > 3 else tight
+        timeout = (
+            dice.choice([dice.uniform(0.8, 2), dice.uniform(3, 7)])
+            if how == "hang"
+            else 20.0
+            if seconds > 3
+            else tight
+        )
         later = self._web.clock.now() + timedelta(seconds=dice.uniform(0.2, 5))
         return NewTask(
             id=f"t{number:02}",

@@ -129,9 +129,7 @@ class MemoryStore:
 
     # -- registry -----------------------------------------------------------------------------
 
-    def renew(
-        self, holder: str, runs: Collection[tuple[str, int]], until: datetime
-    ) -> frozenset[tuple[str, int]]:
+    def renew(self, holder: str, runs: Collection[tuple[str, int]], until: datetime) -> frozenset[tuple[str, int]]:
         kept = set()
         for task_id, attempt in runs:
             row = self.rows[task_id]
@@ -181,7 +179,10 @@ def _allowed(change: Change, row: Row) -> bool:
         and change.attempt in (None, row["attempt"])
         and change.generation in (None, row["generation"])
         and change.version in (None, row["version"])
-        and (change.lease_before is None or (row["lease_until"] is not None and row["lease_until"] < change.lease_before))
+        and (
+            change.lease_before is None
+            or (row["lease_until"] is not None and row["lease_until"] < change.lease_before)
+        )
     )
 
 
