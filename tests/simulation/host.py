@@ -191,6 +191,12 @@ class HostBus:
         for number, host in enumerate(self._hosts):
             loop.call_later(0.001 + 0.001 * number, host.hear, events)
 
+    async def start(self) -> None:
+        """It is there as long as its host."""
+
+    async def stop(self) -> None:
+        """It ends with its host."""
+
     def listen(self, listener: Listener) -> Callable[[], None]:
         self._host.listeners.append(listener)
         return lambda: self._host.listeners.remove(listener)

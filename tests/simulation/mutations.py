@@ -66,9 +66,8 @@ def _is_end(change: Change) -> bool:
 
 def _is_sweep(change: Change) -> bool:
     """What a janitor or an administrator does to runs that took too long."""
-    return _is_maintenance(change, "janitor") or (
-        change.values.get("error_code") == "TIMEOUT" and not _is_end(change)
-    )
+    timed_out = change.values.get("error_code") == "TIMEOUT"
+    return _is_maintenance(change, "janitor") or (timed_out and not _is_end(change))
 
 
 def _is_maintenance(change: Change, who: str) -> bool:
