@@ -136,41 +136,41 @@ def _without(place: type, method: str, instead: Any = _nothing) -> Callable[[], 
 
 
 MUTATIONS: Mapping[str, Mutation] = {
-    "claim without the generation": Mutation(1, _where(_is_claim, lambda c: replace(c, generation=None))),
+    "claim without the generation": Mutation(12, _where(_is_claim, lambda c: replace(c, generation=None))),
     "claim of what is not queued": Mutation(1, _where(_is_claim, lambda c: replace(c, statuses=_ANY))),
-    "claim that counts no attempt": Mutation(1, _where(_is_claim, lambda c: _raised(c, "attempt"))),
+    "claim that counts no attempt": Mutation(0, _where(_is_claim, lambda c: _raised(c, "attempt"))),
     "end without the attempt": Mutation(1, _where(_is_end, lambda c: replace(c, attempt=None))),
     "completion of what is not running": Mutation(
-        1, _where(lambda c: _to(c) is TaskStatus.COMPLETED, lambda c: replace(c, statuses=_ANY))
+        2, _where(lambda c: _to(c) is TaskStatus.COMPLETED, lambda c: replace(c, statuses=_ANY))
     ),
-    "repeated completion that is refused": Mutation(1, patched=_without(ClaimService, "_ended_so", _never)),
-    "heartbeat for what is not held": Mutation(1, patched=_without(MemoryStore, "renew", _renew_whatever)),
-    "no heartbeat": Mutation(1, patched=_without(Heartbeat, "beat")),
-    "reaper without the attempt": Mutation(1, _where(_is_sweep, lambda c: replace(c, attempt=None))),
+    "repeated completion that is refused": Mutation(5, patched=_without(ClaimService, "_ended_so", _never)),
+    "heartbeat for what is not held": Mutation(3, patched=_without(MemoryStore, "renew", _renew_whatever)),
+    "no heartbeat": Mutation(0, patched=_without(Heartbeat, "beat")),
+    "reaper without the attempt": Mutation(22, _where(_is_sweep, lambda c: replace(c, attempt=None))),
     "reaper without the lease": Mutation(
         1, _where(lambda c: _is_maintenance(c, "janitor"), lambda c: replace(c, lease_before=None))
     ),
-    "no reaper": Mutation(1, patched=_without(Maintenance, "reap_leases")),
-    "no promotion": Mutation(1, patched=_without(Maintenance, "promote_due")),
-    "no deadlines": Mutation(1, patched=_without(Maintenance, "enforce_deadlines")),
+    "no reaper": Mutation(4, patched=_without(Maintenance, "reap_leases")),
+    "no promotion": Mutation(0, patched=_without(Maintenance, "promote_due")),
+    "no deadlines": Mutation(7, patched=_without(Maintenance, "enforce_deadlines")),
     "promotion without the version": Mutation(
-        1, _where(lambda c: _is_maintenance(c, "scheduler"), lambda c: replace(c, version=None))
+        37, _where(lambda c: _is_maintenance(c, "scheduler"), lambda c: replace(c, version=None))
     ),
     "cancellation of what has ended": Mutation(
         1, _where(lambda c: _to(c) is TaskStatus.CANCELLED, lambda c: replace(c, statuses=_ANY))
     ),
     "queueing that keeps the generation": Mutation(
-        1, _where(lambda c: _to(c) is TaskStatus.QUEUED, lambda c: _raised(c, "generation"))
+        0, _where(lambda c: _to(c) is TaskStatus.QUEUED, lambda c: _raised(c, "generation"))
     ),
     "release that spends a retry": Mutation(
-        1, _where(lambda c: _is_end(c) and _to(c) is TaskStatus.QUEUED, lambda c: _raised(c, "retry_count"))
+        2, _where(lambda c: _is_end(c) and _to(c) is TaskStatus.QUEUED, lambda c: _raised(c, "retry_count"))
     ),
     "retry that keeps the counters": Mutation(
-        1, _where(lambda c: _to(c) is TaskStatus.QUEUED and "retry_count" in c.values, _counters_kept)
+        0, _where(lambda c: _to(c) is TaskStatus.QUEUED and "retry_count" in c.values, _counters_kept)
     ),
     "queue that forgets what a failed claim took": Mutation(1, make_queue=_ForgetfulQueue),
-    "claim that is not given back": Mutation(1, patched=_without(ClaimService, "_give_back")),
+    "claim that is not given back": Mutation(8, patched=_without(ClaimService, "_give_back")),
     "worker that is deaf to a lost lease": Mutation(
-        1, patched=lambda: patch.object(Executor, "interrupt", _deaf_interrupt(Executor.interrupt))
+        0, patched=lambda: patch.object(Executor, "interrupt", _deaf_interrupt(Executor.interrupt))
     ),
 }
