@@ -98,9 +98,13 @@ class TaskMachine(RuleBasedStateMachine):
         self._paused: set[str] = set()
         self._seqs: set[int] = set()
 
-    @initialize()
-    def open(self) -> None:
+    @initialize(priorities=st.lists(st.sampled_from([2, 5, 8]), min_size=3, max_size=5))
+    def open(self, priorities: list[int]) -> None:
         self._core: Runtime = self._run(type(self).opener(self._clock))
+        # Something to do from the first step on: a sequence has few steps.
+        for number, priority in enumerate(priorities):
+            self._submit(QUEUES[number % 2], priority, 2, timedelta(seconds=4) if number % 2 else None, 0)
+        self.claim(2)
 
     def teardown(self) -> None:
         try:
@@ -123,6 +127,9 @@ class TaskMachine(RuleBasedStateMachine):
         wait=st.sampled_from([0, 0, 0, 2]),
     )
     def submit(self, queue: str, priority: int, max_retries: int, timeout: timedelta | None, wait: int) -> None:
+        self._submit(queue, priority, max_retries, timeout, wait)
+
+    def _submit(self, queue: str, priority: int, max_retries: int, timeout: timedelta | None, wait: int) -> None:
         later = self._clock.now() + timedelta(seconds=wait) if wait else None
         new = NewTask(
             id=f"t{len(self._models) + 1}",
@@ -199,6 +206,16 @@ class TaskMachine(RuleBasedStateMachine):
     # -- claim --------------------------------------------------------------------------------
 
     @rule(limit=st.integers(1, 3))
+    def claim_some(self, limit: int) -> None:
+        self.claim(limit)
+
+    @rule(tenths=st.sampled_from([31, 70]), limit=st.integers(1, 3))
+    def claim_what_others_lost(self, tenths: int, limit: int) -> None:
+        self._clock.advance(tenths / 10)
+        self.promote()
+        self.reap()
+        self.claim(limit)
+
     def claim(self, limit: int) -> None:
         expected = self._best(limit)
         tasks = self._run(self._core.claims.claim(WORKER, Want(limit=limit)))
@@ -288,9 +305,15 @@ class TaskMachine(RuleBasedStateMachine):
 
     # -- time ---------------------------------------------------------------------------------
 
-    @rule(tenths=st.sampled_from([1, 5, 10, 31, 70]))
-    def wait(self, tenths: int) -> None:
+    @rule(tenths=st.sampled_from([0, 1, 5, 10, 31, 31, 70]), sweep=st.integers(0, 4))
+    def pass_time(self, tenths: int, sweep: int) -> None:
         self._clock.advance(tenths / 10)
+        if sweep in (0, 1):
+            self.promote()
+        if sweep in (1, 2):
+            self.enforce_deadlines()
+        if sweep in (1, 3):
+            self.reap()
 
     @rule()
     def beat(self) -> None:
@@ -303,7 +326,6 @@ class TaskMachine(RuleBasedStateMachine):
                 kept.add((task_id, model.attempt))
         assert self._run(self._core.claims.renew(WORKER, told)) == kept
 
-    @rule()
     def reap(self) -> None:
         now = self._clock.now()
         gone = [model for model in self._models.values() if model.lease_until is not None and model.lease_until < now]
@@ -315,7 +337,6 @@ class TaskMachine(RuleBasedStateMachine):
                 model.lost_count += 1
         assert self._run(self._core.maintenance.reap_leases()) == len(gone)
 
-    @rule()
     def enforce_deadlines(self) -> None:
         limit = self._clock.now() - GRACE
         late = [
@@ -325,7 +346,6 @@ class TaskMachine(RuleBasedStateMachine):
             model.time_out()
         assert self._run(self._core.maintenance.enforce_deadlines()) == len(late)
 
-    @rule()
     def promote(self) -> None:
         now = self._clock.now()
         due = [
