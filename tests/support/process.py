@@ -120,8 +120,8 @@ class ServerProcess(TaskyardProcess):
     #: An administrator's, for operations that name no other.
     token: str
 
-    def __init__(self, *arguments: str, **options: Any) -> None:
-        super().__init__(*arguments, "--port", "0", **options)
+    def __init__(self, command: str, *arguments: str, **options: Any) -> None:
+        super().__init__(command, "--port", "0", *arguments, **options)
         self.address = self._find(r"ready at (\S+)")
 
     def graphql(

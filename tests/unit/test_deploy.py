@@ -24,8 +24,6 @@ FIELDS = {str(field.alias): field for field in Settings.model_fields.values()}
 #: What the images of others read.
 FOREIGN = {"POSTGRES_USER", "POSTGRES_DB", "POSTGRES_PASSWORD"}
 OURS = ("migrate", "serve", "worker")
-#: The commands of a deployment of several processes; they come with the PostgreSQL store.
-COMING = {"worker", "workers"}
 
 
 def services() -> dict[str, Any]:
@@ -196,13 +194,11 @@ def test_every_command_in_the_docs_exists_with_its_options() -> None:
     lines += re.findall(r"compose run --rm \w+ ([a-z]+)((?: --?[a-z][^\n]*)?)", code)
     assert {"serve", "worker", "migrate", "token", "config"} <= {command for command, _ in lines}
     for name, rest in lines:
-        if name in COMING and name not in main.commands:
-            continue
         command = main.commands[name]
         known = {option for one in command.params if isinstance(one, click.Option) for option in one.opts}
         assert set(re.findall(r"--[a-z-]+", rest)) - known == set(), f"taskyard {name}{rest}"
     run = {service["command"][0] for name, service in services().items() if name in OURS and "command" in service}
-    assert run - main.commands.keys() - COMING == set()
+    assert run - main.commands.keys() == set()
 
 
 @pytest.mark.slow

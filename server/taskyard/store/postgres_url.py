@@ -4,6 +4,7 @@ The driver reads it by the rules of libpq: percent-encoded passwords, `sslmode` 
 Unix sockets in the query, several hosts. What is left of libpq's parameters is seen to here.
 """
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -42,12 +43,25 @@ class PostgresAddress:
     async def connect(self, settings: Mapping[str, str], command_timeout: float | None = COMMAND_TIMEOUT) -> Driver:
         """A connection of the driver's own, with these settings of the session, unless the URL has its own.
 
-        Raises whatever the driver does.
+        Raises whatever the driver does. Whoever gives up at the last moment leaves no connection behind.
         """
         given = {name: value for name, value in settings.items() if name not in self.own_settings}
-        return await asyncpg.connect(
-            self.dsn, timeout=self.connect_timeout, command_timeout=command_timeout, server_settings=given
+        connecting: asyncio.Future[Driver] = asyncio.ensure_future(
+            asyncpg.connect(
+                self.dsn, timeout=self.connect_timeout, command_timeout=command_timeout, server_settings=given
+            )
         )
+        try:
+            return await asyncio.shield(connecting)
+        except asyncio.CancelledError:
+            connecting.cancel()
+            connecting.add_done_callback(_drop)
+            raise
+
+
+def _drop(connected: "asyncio.Future[Driver]") -> None:
+    if not connected.cancelled() and connected.exception() is None:
+        connected.result().terminate()
 
 
 def parse_postgres_url(url: str) -> PostgresAddress:
