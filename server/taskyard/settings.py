@@ -171,8 +171,8 @@ def load_settings(overrides: Mapping[str, Any] | None = None, *, without: Collec
         raise StartupError("bad setting: TASKYARD_HEARTBEAT_SECONDS must be at most half of TASKYARD_LEASE_SECONDS")
     if settings.queue_backend is QueueBackend.MEMORY and settings.database_url is not None:
         raise StartupError("bad setting: TASKYARD_QUEUE: a queue in memory is only for SQLite; choose redis or sql")
-    if settings.queue_backend is QueueBackend.REDIS and settings.redis_url is None:
-        raise StartupError("bad setting: TASKYARD_QUEUE: redis needs REDIS_URL")
+    if settings.queue_backend is QueueBackend.REDIS and None in (settings.database_url, settings.redis_url):
+        raise StartupError("bad setting: TASKYARD_QUEUE: redis needs DATABASE_URL and REDIS_URL")
     return settings
 
 

@@ -7,18 +7,16 @@ import signal
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
-from functools import partial
 
 import asyncpg
 import psutil
 import pytest
 from redis.asyncio import Redis
-from tests.support.buses import PATIENCE, Heard, notify_bus, redis_bus
+from tests.support.buses import PATIENCE, Heard, by_notify, notify_bus, redis_bus
 from tests.support.servers import PostgresServer, PrivateServer, RedisServer
 from tests.support.tasks import an_event
 
 from taskyard.events.bus import Bus
-from taskyard.events.notify_bus import NotifyBus
 from taskyard.events.redis_bus import RedisBus
 from taskyard.events.remote_bus import RemoteBus
 from taskyard.redis_link import RedisLink
@@ -155,9 +153,7 @@ async def test_a_bus_starts_before_its_server(kind: str) -> None:
     with RedisServer() if kind == "redis" else PostgresServer() as server:
         server.kill()
         link = RedisLink(f"redis://127.0.0.1:{server.port}/0", "test")
-        url = f"postgresql://postgres@127.0.0.1:{server.port}/"
-        connect = partial(asyncpg.connect, url, timeout=5, command_timeout=5)
-        bus: Bus = RedisBus(link) if kind == "redis" else NotifyBus(connect)
+        bus: Bus = RedisBus(link) if kind == "redis" else by_notify(f"postgresql://postgres@127.0.0.1:{server.port}/")
         heard = Heard()
         bus.listen(heard)
         await bus.start()

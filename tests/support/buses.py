@@ -72,5 +72,10 @@ async def redis_bus(url: str, prefix: str) -> AsyncIterator[Bus]:
 
 @asynccontextmanager
 async def notify_bus(url: str) -> AsyncIterator[Bus]:
-    async with connected(NotifyBus(lambda: asyncpg.connect(url, timeout=5, command_timeout=5))) as bus:
+    async with connected(by_notify(url)) as bus:
         yield bus
+
+
+def by_notify(url: str) -> NotifyBus:
+    """A bus that is not started."""
+    return NotifyBus(lambda: asyncpg.connect(url, timeout=5, command_timeout=5))

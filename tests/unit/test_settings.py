@@ -174,7 +174,8 @@ def test_the_effective_settings_show_no_password_of_a_url(
 @pytest.mark.parametrize(
     ("variables", "fault"),
     [
-        ({"TASKYARD_QUEUE": "redis"}, "redis needs REDIS_URL"),
+        ({"TASKYARD_QUEUE": "redis"}, "redis needs DATABASE_URL and REDIS_URL"),
+        ({"TASKYARD_QUEUE": "redis", "REDIS_URL": "redis://h"}, "redis needs DATABASE_URL and REDIS_URL"),
         (
             {"TASKYARD_QUEUE": "memory", "DATABASE_URL": "postgresql://host/db"},
             "a queue in memory is only for SQLite",

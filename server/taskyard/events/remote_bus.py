@@ -44,8 +44,8 @@ class RemoteBus:
     """`Bus` over a `Channel`.
 
     Listeners of this process hear its own events at once, without the server. Publishing never waits for the server
-    either: a task of its own sends what has come together. What could not be sent, or may have been missed while
-    this process was cut off, becomes an empty message: the table has it.
+    either: a task of its own sends what has come together. What was sent late or not at all, or may have been missed
+    while this process was cut off, is followed by an empty message: the table has it.
     """
 
     def __init__(self, channel: Channel, name: str) -> None:
@@ -115,7 +115,13 @@ class RemoteBus:
         events, self._waiting = self._waiting, []
         look, self._look = self._look, False
         messages = encode(self._sender, events, self._channel.limit)
-        await self._channel.send([*messages, hint(self._sender)] if look else messages)
+        try:
+            await self._channel.send([*messages, hint(self._sender)] if look else messages)
+        except BaseException:
+            # Whether they have arrived is not known; the others take them once.
+            if len(events) + len(self._waiting) <= WAITING:
+                self._waiting = [*events, *self._waiting]
+            raise
 
     async def _hear_forever(self) -> None:
         outage = _Outage(f"{self._name}: the other processes are not heard; their events come from the table")
