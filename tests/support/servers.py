@@ -165,6 +165,8 @@ class RedisServer(PrivateServer):
         self._program = self._find() or cannot(f"there is no {self.name} here")
         super().__init__()
         self._options = options
+        # A node of a cluster takes a second port, 10,000 above.
+        self.port = free_port(highest=55_535)
 
     @staticmethod
     def _find() -> Path | None:
@@ -202,11 +204,14 @@ class ValkeyServer(RedisServer):
         )
 
 
-def free_port() -> int:
+def free_port(highest: int = 65_535) -> int:
     """A port that nothing listens on now."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
+    while True:
+        with socket.socket() as listener:
+            listener.bind(("127.0.0.1", 0))
+            port = int(listener.getsockname()[1])
+        if port <= highest:
+            return port
 
 
 def _accepts(port: int) -> bool:
