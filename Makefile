@@ -8,12 +8,14 @@ export UV_PYTHON_DOWNLOADS := never
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 # One more than there are cores: tests wait for processes and disks.
 WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2) + 1)
+# Each row has a deployment of its own: two side by side are what two cores can bear.
+FAULT_WORKERS ?= 2
 
 # Slow tests whose product code runs in the test's own process: their coverage counts.
 IN_PROCESS := tests/unit tests/contract tests/integration tests/fault
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup test check check-static faults format schema migration lock bench clean
+.PHONY: help run setup test faults check check-static format schema migration lock bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -48,8 +50,11 @@ test: $(READY) check-static ## all checks and all tests
 		--cov --cov-append --cov-report=term:skip-covered
 	@$(BIN)/pytest -q -n $(WORKERS) -m 'slow and not fault' --dist loadfile $(IN_PROCESS:%=--ignore=%)
 
-faults: $(READY) ## what takes minutes: thousands of simulated histories, real faults
-	@$(BIN)/pytest -q -n $(WORKERS) -m fault
+faults: $(READY) ## break everything for real, and write what came of it to docs/reliability.md: make faults ONLY="1 6"
+	@rm -rf .faults
+	@TASKYARD_FAULT_RECORDS=$(CURDIR)/.faults TASKYARD_FAULT_ROWS="$(ONLY)" \
+		$(BIN)/pytest -q -n $(FAULT_WORKERS) -m fault; code=$$?; \
+		$(BIN)/python -m tests.fault.report .faults && exit $$code
 
 check-static: $(READY)
 	@$(BIN)/ruff format --quiet --check . || { echo 'run: make format'; exit 1; }
@@ -72,5 +77,5 @@ lock: $(UV) ## renew requirements.lock (everything) and requirements-runtime.loc
 	@$(UV) export --quiet --frozen --no-emit-project --no-default-groups --no-header -o requirements-runtime.lock
 
 clean: ## remove what was set up, built and cached
-	rm -rf .venv .dev uv.lock dist .coverage* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf .venv .dev uv.lock dist .faults .coverage* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	rm -rf tools/prisma/node_modules tests/browser/node_modules graphql/taskyard_graphql/static

@@ -1,0 +1,70 @@
+"""Cancels that meet a run at every step of it."""
+
+import asyncio
+import random
+import time
+from collections import Counter
+from collections.abc import Callable
+
+from tests.fault.deployment import Deployment
+from tests.fault.judgement import judge
+from tests.fault.load import CANCEL, CREATE, GRACE, Client
+from tests.fault.record import Record
+from tests.fault.rows import row
+from tests.fault.scale import Scale
+
+from taskyard.lifecycle import ENDED
+
+Deploy = Callable[..., Deployment]
+
+
+@row(25, "cancel race: 5,000 tasks, each cancelled at a random step")
+def test_cancel_race(scale: Scale, deployment: Deploy, record: Record) -> None:
+    with deployment() as yard:
+        ids = asyncio.run(_race(yard, scale))
+        history = judge(yard, record, healed=time.time(), accepted=ids, failed=ids)
+        ends = {
+            task_id: [event.status for event in history.by_task[task_id] if _is_end(event.kind, event.status)]
+            for task_id in ids
+        }
+        wrong = {task_id: found for task_id, found in ends.items() if len(found) != 1}
+        assert not wrong, list(wrong.items())[:5]
+        outcomes = Counter(found[0] for found in ends.values())
+        begun = sum(1 for task_id in ids if history.runs.get(task_id))
+        record.note("cancelled", outcomes["CANCELLED"])
+        record.note("of these while running", begun - outcomes["COMPLETED"])
+        record.note("completed before the cancel", outcomes["COMPLETED"])
+        assert set(outcomes) == {"CANCELLED", "COMPLETED"}
+
+
+def _is_end(kind: str, status: str) -> bool:
+    return kind == "STATUS" and status in ENDED
+
+
+async def _race(yard: Deployment, scale: Scale) -> list[str]:
+    """Submit at the rate of the load; cancel each after a random time, from at once to after its end."""
+    randomness = random.Random(1)
+    client = Client(yard.addresses, yard.token)
+    deadline = time.monotonic() + scale.crowd / scale.rate + GRACE
+
+    async def one(number: int, ms: int, pause: float) -> str:
+        order = {"taskType": "telling", "inputData": {"ms": ms}, "idempotencyKey": f"race-{number}"}
+        data, _ = await client.until_done(CREATE, {"input": order}, deadline)
+        task_id: str = data["createAITask"]["id"]
+        await asyncio.sleep(pause)
+        body = await client.once(CANCEL, {"id": task_id})
+        codes = {error["extensions"]["code"] for error in body.get("errors", [])}
+        # It may have ended before.
+        assert codes <= {"ILLEGAL_TRANSITION"}, body
+        return task_id
+
+    try:
+        began = time.monotonic()
+        racing = []
+        for number in range(scale.crowd):
+            if (ahead := began + number / scale.rate - time.monotonic()) > 0:
+                await asyncio.sleep(ahead)
+            racing.append(asyncio.create_task(one(number, randomness.randint(1, 300), randomness.uniform(0, 0.5))))
+        return await asyncio.gather(*racing)
+    finally:
+        await client.aclose()

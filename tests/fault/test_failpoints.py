@@ -1,0 +1,101 @@
+"""Processes that die between two steps that belong together."""
+
+import time
+from collections import Counter
+from collections.abc import Callable
+
+from tests.fault import oracle
+from tests.fault.deployment import Deployment, every
+from tests.fault.failing import EXIT_CODE, failing
+from tests.fault.index import indexed
+from tests.fault.judgement import judge
+from tests.fault.program import Program
+from tests.fault.record import Record
+from tests.fault.rows import row
+from tests.fault.scale import Scale
+
+Deploy = Callable[..., Deployment]
+
+#: How long one that must reach its failpoint is waited for.
+PATIENCE = 60.0
+
+
+def dies(program: Program) -> None:
+    """Wait until it has reached its failpoint."""
+    assert program.ended(PATIENCE) == EXIT_CODE, program.tail()
+
+
+@row(3, "death after the Lua claim, before its commit", short=True)
+def test_death_after_the_claim_in_redis(scale: Scale, deployment: Deploy, record: Record) -> None:
+    with deployment() as yard:
+        deaths: list[float] = []
+        with yard.load() as load:
+            for _ in every(scale.pick(5, 3), lambda: load.lasts):
+                victim = yard.start_worker(failing("claimed", 3), ready=False)
+                dies(victim)
+                deaths.append(victim.died or 0)
+                yard.workers.remove(victim)
+        history = judge(yard, record, healed=time.time(), load=load)
+        # What the dead one had taken out of the index waits for its time there; nothing else is so slow.
+        waits = [
+            claim.at.timestamp() - history.tasks[claim.task_id].created_at.timestamp()
+            for claim in history.claims
+            if claim.attempt == 1
+        ]
+        record.note("deaths", len(deaths))
+        record.note("slowest start, s", max(waits))
+        assert max(waits) <= 6, "what was taken from the index came back too late"
+        assert not any(task.lost_count for task in history.tasks.values()), (
+            "no attempt was made of what was not begun"
+        )
+
+
+@row(4, "death between the commit and the index")
+def test_death_between_the_commit_and_the_index(scale: Scale, deployment: Deploy, record: Record) -> None:
+    with deployment(workers=0) as yard:
+        (survivor,) = yard.serves
+        delays: list[float] = []
+        accepted: list[str] = []
+        for number in range(scale.pick(20, 3)):
+            victim = yard.start_serve(failing("committed", 1))
+            yard.drop_serve(victim)
+            # Its client hears nothing, and turns to the other server with the same key.
+            order = {"taskType": "work", "inputData": {"ms": number + 1}}
+            accepted += yard.submit([order], f"cut-{number}", through=[victim, survivor])
+            dies(victim)
+            delays.append(indexed(yard, accepted[-1]) - (victim.died or 0))
+        record.note("deaths", len(delays))
+        record.note("slowest to be in the index, s", max(delays))
+        for _ in range(scale.workers):
+            yard.start_worker()
+        judge(yard, record, healed=time.time(), accepted=accepted)
+        assert max(delays) <= 1
+
+
+@row(5, "death between the end in SQL and the answer to it", short=True)
+def test_death_after_the_end_in_sql(scale: Scale, deployment: Deploy, record: Record) -> None:
+    with deployment() as yard:
+        pids: list[int] = []
+        with yard.load() as load:
+            for number in every(scale.pick(5, 3), lambda: load.lasts):
+                victim = yard.start_worker(failing("finished", 1 + number % 20), ready=False)
+                dies(victim)
+                pids.append(victim.pid)
+                yard.workers.remove(victim)
+        history = judge(yard, record, healed=time.time(), load=load)
+        again = [
+            run
+            for runs in history.runs.values()
+            for run in runs
+            if (task := history.tasks[run.task_id]).status == "COMPLETED" and run.attempt > task.attempt
+        ]
+        record.note("deaths", len(pids))
+        record.note("runs of what had ended", len(again))
+        assert not again
+        # Each death left one task behind whose end nobody was told of.
+        ended_by = Counter(
+            oracle.pid_of(event.actor)
+            for event in history.events
+            if event.kind == "STATUS" and event.status == "COMPLETED"
+        )
+        assert all(ended_by[pid] for pid in pids), "a worker died before it had ended anything"

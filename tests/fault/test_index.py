@@ -1,0 +1,138 @@
+"""Redis is killed, emptied, put back to an old state, stopped and filled to the brim."""
+
+import signal
+import time
+from collections.abc import Callable, Sequence
+
+from redis import Redis
+from redis.exceptions import RedisError
+from tests.fault import oracle
+from tests.fault.deployment import Deployment, every
+from tests.fault.index import agreed, rebuilt
+from tests.fault.judgement import judge
+from tests.fault.record import Record
+from tests.fault.rows import row
+from tests.fault.scale import Scale
+
+Deploy = Callable[..., Deployment]
+
+WAITING = {"taskType": "waiting", "inputData": {}}
+
+
+def resting(yard: Deployment, count: int, key: str = "resting") -> Sequence[str]:
+    """Tasks that stay in line, because no worker runs their type: the index must know them at the end."""
+    return yard.submit([WAITING] * count, key)
+
+
+@row(6, "Redis killed without a file on disk, and started again", short=True)
+def test_redis_killed(scale: Scale, deployment: Deploy, record: Record) -> None:
+    with deployment() as yard:
+        accepted = resting(yard, scale.pick(1000, 200))
+        kills = 0
+        with yard.load() as load:
+            for _ in every(scale.pick(20, 5), lambda: load.lasts):
+                yard.redis.kill()
+                time.sleep(scale.pick(5, 1))
+                yard.redis.start()
+                healed = time.time()
+                kills += 1
+        record.note("kills", kills)
+        record.note("SQL and the index agree after, s", agreed(yard, healed))
+        judge(yard, record, healed=healed, load=load, accepted=accepted)
+
+
+@row(7, "FLUSHALL five times with 100,000 tasks queued", short=True)
+def test_flushall(scale: Scale, deployment: Deploy, record: Record) -> None:
+    with deployment(workers=0) as yard:
+        accepted = resting(yard, 100)
+        order = {"taskType": "work", "inputData": {"ms": 1}}
+        priorities = ("LOW", "NORMAL", "HIGH")
+        orders = [order | {"priority": priorities[number % 3]} for number in range(scale.backlog)]
+        accepted = [*accepted, *yard.submit(orders, "backlog")]
+        for _ in range(scale.workers):
+            yard.start_worker()
+        redis = Redis.from_url(yard.redis.url)
+        slowest = 0.0
+        for _ in range(5):
+            time.sleep(scale.pick(3, 1))
+            redis.flushall()
+            slowest = max(slowest, rebuilt(yard, accepted[0]))
+        redis.close()
+        healed = time.time()
+        record.note("slowest rebuild, s", slowest)
+        history = judge(yard, record, healed=healed, accepted=accepted, patience=scale.pick(600, 60))
+        record.note("SQL and the index agree after, s", agreed(yard, healed, of_all=True))
+        overtaken = oracle.most_overtaken(history, {"work"})
+        record.note("most overtaken by claims under way", overtaken)
+        assert slowest <= 30
+        assert overtaken <= scale.workers * scale.slots
+
+
+@row(8, "stale replica: an old RDB is restored")
+def test_stale_replica(scale: Scale, deployment: Deploy, record: Record) -> None:
+    with deployment() as yard:
+        old = resting(yard, scale.pick(1000, 100), "old")
+        with yard.load() as load:
+            time.sleep(scale.seconds / 4)
+            with Redis.from_url(yard.redis.url) as redis:
+                redis.save()
+            yard.cancel(old[: len(old) // 2])
+            accepted = [*old[len(old) // 2 :], *resting(yard, scale.pick(1000, 100), "new")]
+            time.sleep(scale.seconds / 4)
+            # It writes no file but when it is told to: it comes back as it was then.
+            yard.redis.kill()
+            yard.redis.start()
+            healed = time.time()
+        record.note("SQL and the index agree after, s", agreed(yard, healed))
+        judge(yard, record, healed=healed, load=load, accepted=accepted, failed=old[: len(old) // 2])
+
+
+@row(9, "Redis stalls for 10 s: CLIENT PAUSE, then SIGSTOP")
+def test_redis_stalls(scale: Scale, deployment: Deploy, record: Record) -> None:
+    with deployment() as yard:
+        accepted = resting(yard, 200)
+        stalls: list[tuple[float, float]] = []
+        with yard.load() as load:
+            for number in range(2):
+                time.sleep(scale.seconds / 8)
+                began = time.time()
+                if number == 0:
+                    with Redis.from_url(yard.redis.url) as redis:
+                        redis.client_pause(int(scale.outage * 1000))
+                    time.sleep(scale.outage)
+                else:
+                    yard.redis.send_signal(signal.SIGSTOP)
+                    time.sleep(scale.outage)
+                    yard.redis.send_signal(signal.SIGCONT)
+                stalls.append((began, time.time()))
+            healed = time.time()
+        taken = [load.in_window(*stall) for stall in stalls]
+        record.note("submissions accepted in the stalls", sum(map(len, taken)))
+        record.note("slowest of them, s", max(one.at - one.sent for window in taken for one in window))
+        record.note("SQL and the index agree after, s", agreed(yard, healed))
+        judge(yard, record, healed=healed, load=load, accepted=accepted)
+        for window in taken:
+            assert len(window) >= scale.rate * scale.outage / 2, "submissions were held up"
+
+
+@row(10, "Redis out of memory: 2 MB for 50,000 tasks")
+def test_redis_out_of_memory(scale: Scale, deployment: Deploy, record: Record) -> None:
+    with deployment() as yard, Redis.from_url(yard.redis.url) as redis:
+        redis.config_set("maxmemory", "2mb")
+        with yard.load() as load:
+            accepted = resting(yard, scale.pick(50_000, 10_000))
+            refused = _refuses(redis)
+            redis.config_set("maxmemory", "0")
+            healed = time.time()
+        record.note("tasks in line", len(accepted))
+        record.note("SQL and the index agree after, s", agreed(yard, healed))
+        judge(yard, record, healed=healed, load=load, accepted=accepted)
+        assert refused, "the memory was enough"
+
+
+def _refuses(redis: Redis) -> bool:
+    try:
+        redis.set("fault-probe", "x", ex=1)
+    except RedisError:
+        return True
+    return False
