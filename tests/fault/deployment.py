@@ -11,6 +11,7 @@ from typing import Self
 
 from tests.fault.history import query
 from tests.fault.load import Load, cancel_many, submit_many
+from tests.fault.oracle import pid_of
 from tests.fault.program import Program
 from tests.fault.proxy import Proxy
 from tests.fault.scale import Scale
@@ -20,6 +21,7 @@ from tests.support.servers import PostgresServer, RedisServer
 from taskyard.auth.tokens import Tokens
 from taskyard.clock import SystemClock
 from taskyard.principal import DEFAULT_INSTANCE, Role
+from taskyard.task import WORKER_ACTOR
 
 SECRET = "the secret of a deployment, 32 bytes and more"
 PREFIX = "fault"
@@ -129,9 +131,22 @@ class Deployment:
         self.workers.remove(worker)
         return self.start_worker(ready=False)
 
-    def some_worker(self) -> Program:
-        """One that claims, chosen at random (the same ones at each run)."""
-        return self._random.choice([one for one in self.workers if one.ready] or self.workers)
+    def some_workers(self, count: int = 1) -> list[Program]:
+        """So many that are running something, chosen at random, once another works, too, and can go on."""
+        deadline = time.monotonic() + END_PATIENCE
+        while True:
+            ready = [one for one in self.workers if one.ready]
+            busy = self._busy() if len(ready) > count else set()
+            chosen = [one for one in ready if one.pid in busy]
+            if len(chosen) >= count:
+                return self._random.sample(chosen, count)
+            assert time.monotonic() < deadline, "the workers do not come back and run something"
+            time.sleep(0.02)
+
+    def _busy(self) -> set[int]:
+        """The processes that are running something."""
+        holders = query(self.database_url, "SELECT DISTINCT holder FROM tasks WHERE status = 'PROCESSING'")
+        return {pid_of(WORKER_ACTOR + row["holder"]) for row in holders if row["holder"]}
 
     @contextmanager
     def revived(self) -> Iterator[None]:

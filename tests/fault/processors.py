@@ -85,6 +85,12 @@ async def dependent(order: Work, ctx: TaskContext) -> Told:
         return Told(attempt=ctx.attempt)
 
 
+@processor("spin_apart", isolation="process")
+async def spin_apart(order: Work, ctx: TaskContext) -> Told:
+    """The same, in a process of its own."""
+    return await spin(order, ctx)
+
+
 @processor("spin")
 async def spin(order: Work, ctx: TaskContext) -> Told:
     """Keep the event loop from everything else."""

@@ -48,7 +48,7 @@ def test_database_crash(scale: Scale, deployment: Deploy, record: Record) -> Non
         resumed = [min((at for at in claims if at > start), default=start + 3600) - start for start in starts]
         record.note("crashes", len(starts))
         record.note("workers resume after, s", max(resumed))
-        assert max(resumed) <= 10
+        assert max(resumed) <= scale.within(10)
 
 
 @row(13, "reply lost after the commit: of PostgreSQL, and of the server", short=True)

@@ -44,7 +44,7 @@ def test_death_after_the_claim_in_redis(scale: Scale, deployment: Deploy, record
         ]
         record.note("deaths", len(deaths))
         record.note("slowest start, s", max(waits))
-        assert max(waits) <= 6, "what was taken from the index came back too late"
+        assert max(waits) <= scale.within(6), "what was taken from the index came back too late"
         assert not any(task.lost_count for task in history.tasks.values()), (
             "no attempt was made of what was not begun"
         )
@@ -69,7 +69,7 @@ def test_death_between_the_commit_and_the_index(scale: Scale, deployment: Deploy
         for _ in range(scale.workers):
             yard.start_worker()
         judge(yard, record, healed=time.time(), accepted=accepted)
-        assert max(delays) <= 1
+        assert max(delays) <= scale.within(1)
 
 
 @row(5, "death between the end in SQL and the answer to it", short=True)
