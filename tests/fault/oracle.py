@@ -20,7 +20,7 @@ _FIRST = frozenset({TaskStatus.SUBMITTED, TaskStatus.SCHEDULED, TaskStatus.QUEUE
 
 
 def none_lost(history: History, accepted: Iterable[str], resting: Collection[str] = ()) -> None:
-    """A: every accepted task is there, and at an end; those of `resting` types wait in line."""
+    """A: every accepted task is there, and at an end; those of `resting` types wait in line, or were cancelled."""
     missing = [task_id for task_id in accepted if task_id not in history.tasks]
     _none(missing, "accepted tasks are gone")
     waits = {task.id for task in history.tasks.values() if task.task_type in resting}
@@ -28,8 +28,9 @@ def none_lost(history: History, accepted: Iterable[str], resting: Collection[str
         [task for task in history.tasks.values() if task.id not in waits and task.status not in ENDED],
         "tasks never ended",
     )
+    left = {TaskStatus.QUEUED, TaskStatus.CANCELLED}
     _none(
-        [task for task in history.tasks.values() if task.id in waits and task.status != "QUEUED"], "tasks do not rest"
+        [task for task in history.tasks.values() if task.id in waits and task.status not in left], "tasks do not rest"
     )
 
 

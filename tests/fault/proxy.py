@@ -30,7 +30,7 @@ class Proxy:
         self._delay = 0.0
         self._jitter = 0.0
         self._pattern: bytes | None = None
-        self._until = b""
+        self._whole: Callable[[bytes], bool] = bool
         self._links: set[_Link] = set()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
@@ -68,14 +68,14 @@ class Proxy:
 
         return self._do(broken)
 
-    def swallow(self, pattern: bytes, until: bytes = b"") -> None:
+    def swallow(self, pattern: bytes, whole: Callable[[bytes], bool] = bool) -> None:
         """Throw away the reply to the next request that holds this, up to its end, and break its connection.
 
-        `until` is what a whole reply ends with.
+        `whole` says of a chunk whether a reply ends with it.
         """
 
         def armed() -> None:
-            self._pattern, self._until = pattern, until
+            self._pattern, self._whole = pattern, whole
 
         self._do(armed)
 
@@ -140,7 +140,7 @@ class Proxy:
                     self._pattern = None
                     link.robbed = True
                 elif not upwards and link.robbed:
-                    if chunk.endswith(self._until):
+                    if self._whole(chunk):
                         # The server has done its work, and nobody will know.
                         self.swallowed += 1
                         return

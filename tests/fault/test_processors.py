@@ -75,7 +75,8 @@ def test_herd(scale: Scale, deployment: Deploy, record: Record) -> None:
         }
         record.note("retries", sum(len(begins) for attempt, begins in waves.items() if attempt > 1))
         record.note("highest peak over the mean of its wave", max(ratios.values()))
-        assert max(ratios.values()) <= 2, ratios
+        # Of a small crowd, chance alone makes higher peaks.
+        assert max(ratios.values()) <= scale.pick(2, 3), ratios
 
 
 def _peak(begins: Sequence[float]) -> float:

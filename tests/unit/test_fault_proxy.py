@@ -120,7 +120,7 @@ def test_a_reset_breaks_the_connections_that_there_are(proxy: Proxy) -> None:
 
 def test_a_swallowed_reply_is_of_the_request_that_was_meant(proxy: Proxy) -> None:
     with connect(proxy) as connection, connect(proxy) as other:
-        proxy.swallow(b"order", until=b".")
+        proxy.swallow(b"order", lambda reply: reply.endswith(b"."))
         assert say(connection, b"question") == b"question."
         with pytest.raises(ConnectionResetError):
             say(connection, b"an order")
