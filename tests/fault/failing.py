@@ -33,7 +33,7 @@ class Point:
 
 def before_the_commit_of_a_claim(point: Point) -> None:
     """Redis has handed the entries out, SQL knows nothing of it."""
-    from taskyard.queue.redis import RedisQueue  # noqa: PLC0415 - only where it is to fail
+    from taskyard.queue.redis_queue import RedisQueue  # noqa: PLC0415 - only where it is to fail
 
     real = RedisQueue.claim
 
