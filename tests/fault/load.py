@@ -134,10 +134,6 @@ class Load:
         """Whether there is more to come."""
         return time.monotonic() < self._began + self._scale.seconds
 
-    def in_window(self, begin: float, end: float) -> Sequence[Acknowledged]:
-        """What was acknowledged between two times (`time.time`)."""
-        return [one for one in self.acknowledged if begin <= one.at <= end]
-
     def __enter__(self) -> Self:
         self._began = time.monotonic()
         self._thread.start()
