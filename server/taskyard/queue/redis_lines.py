@@ -43,6 +43,7 @@ class RedisLines:
         self._discard = _script("line", "discard")
         self._take = _script("line", "choice", "take")
         self._look = _script("line", "choice", "look")
+        self._between = _script("line", "between")
         self._settle = _script("line", "settle")
         self._restore = _script("line", "restore")
         self._resume = _script("line", "resume")
@@ -82,6 +83,11 @@ class RedisLines:
             return None
         entries, count = _entries(name, reply[2:]), reply[1]
         return Found(entries[:count], entries[count:], bool(reply[0]))
+
+    async def between(self, name: str, low: int, high: int, count: int) -> list[Entry]:
+        """Entries whose sequence lies there, up to so many of each priority of each type, in no order."""
+        reply = await self._link.run(self._between, self._key(name), low, min(high, BAND - 1), count)
+        return _entries(name, reply)
 
     async def settle(self, name: str, entries: Sequence[Entry]) -> None:
         """Forget entries that were offered."""

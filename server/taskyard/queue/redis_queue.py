@@ -122,6 +122,12 @@ class RedisQueue:
         _, names = await self._lines.known()
         await self._rebuild.copy_pauses(names)
 
+    async def between(self, low: int, high: int, count: int) -> list[Entry]:
+        """Entries in line whose sequence lies there, up to so many of each line, priority and type, in no order."""
+        _, names = await self._lines.known()
+        found = await asyncio.gather(*(self._lines.between(name, low, high, count) for name in names))
+        return [entry for part in found for entry in part]
+
     async def _open(self, name: str, complete: bool) -> None:
         """Learn whether a line is new, then it begins here; or whether it has lost its epoch."""
         epoch, names = await self._read_names()

@@ -1,8 +1,11 @@
 """Puts in the index what an announcer could not: the event log is the outbox (docs/decisions/0008)."""
 
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from taskyard.clock import Clock
+from taskyard.lifecycle import TaskStatus
+from taskyard.principal import EVERYTHING
 from taskyard.queue.entry import Entry
 from taskyard.queue.redis_queue import RedisQueue
 from taskyard.store.registry import Registry
@@ -15,6 +18,8 @@ SLICE = 1000
 #: The slow walk compares so many ready tasks a round, and begins a round so often (seconds): 100,000 take 20 s.
 WALK_SLICE = 5000
 WALK_EVERY = 1.0
+#: No sequence is higher: a walk that has come to the end looks at all that follows.
+LAST_SEQ = 2**43 - 1
 #: How often the cursor is stored, in seconds. A relay that begins at an old one only repeats itself.
 STORE_EVERY = 1.0
 
@@ -92,4 +97,23 @@ class Relay:
         ready = await self._reader.queued_after(self._walked, WALK_SLICE)
         if ready:
             await self._index.add([Entry.of_task(task) for task in ready])
-        self._walked = (ready[-1].queue_seq or 0) if len(ready) == WALK_SLICE else 0
+        last = ready[-1].queue_seq if len(ready) == WALK_SLICE else None
+        await self._drop_stale(self._walked + 1, last or LAST_SEQ, {(task.id, task.generation) for task in ready})
+        self._walked = last or 0
+
+    async def _drop_stale(self, low: int, high: int, ready: AbstractSet[tuple[str, int]]) -> None:
+        """Take out of line what is not ready any more; where no worker asks for its type, nothing else would."""
+        strays = [
+            entry
+            for entry in await self._index.between(low, high, WALK_SLICE)
+            if (entry.task_id, entry.generation) not in ready
+        ][:WALK_SLICE]
+        # Read after the index: whatever came into line before is committed, and what is not ready now is over.
+        found = {task.id: task for task in await self._reader.get_many([one.task_id for one in strays], EVERYTHING)}
+        stale = [entry for entry in strays if not _is_ready(found.get(entry.task_id), entry.generation)]
+        if stale:
+            await self._index.discard(stale)
+
+
+def _is_ready(task: Task | None, generation: int) -> bool:
+    return task is not None and (task.status, task.generation) == (TaskStatus.QUEUED, generation)
