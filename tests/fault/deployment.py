@@ -131,21 +131,36 @@ class Deployment:
         self.workers.remove(worker)
         return self.start_worker(ready=False)
 
-    def some_workers(self, count: int = 1) -> list[Program]:
-        """So many that are running something, chosen at random, once another works, too, and can go on."""
+    def catch(
+        self, count: int = 1, *, among: Sequence[Program] | None = None, running: Sequence[str] | None = None
+    ) -> list[Program]:
+        """So many workers, stopped (SIGSTOP) while they run something (one of these tasks), chosen at random.
+
+        Another one works and can go on.
+        """
         deadline = time.monotonic() + END_PATIENCE
         while True:
             ready = [one for one in self.workers if one.ready]
-            busy = self._busy() if len(ready) > count else set()
-            chosen = [one for one in ready if one.pid in busy]
-            if len(chosen) >= count:
-                return self._random.sample(chosen, count)
+            chosen = [one for one in ready if among is None or one in among]
+            if len(ready) > count <= len(chosen):
+                chosen = self._random.sample(chosen, count)
+                # Stopped first, and looked at then: what it runs now cannot end any more.
+                for one in chosen:
+                    one.freeze()
+                if {one.pid for one in chosen} <= self._busy(running):
+                    return chosen
+                for one in chosen:
+                    one.thaw()
             assert time.monotonic() < deadline, "the workers do not come back and run something"
-            time.sleep(0.02)
+            time.sleep(0.05)
 
-    def _busy(self) -> set[int]:
-        """The processes that are running something."""
-        holders = query(self.database_url, "SELECT DISTINCT holder FROM tasks WHERE status = 'PROCESSING'")
+    def _busy(self, running: Sequence[str] | None) -> set[int]:
+        """The processes that are running something (one of these tasks)."""
+        holders = query(
+            self.database_url,
+            "SELECT DISTINCT holder FROM tasks WHERE status = 'PROCESSING' AND ($1::text[] IS NULL OR id = ANY($1))",
+            None if running is None else list(running),
+        )
         return {pid_of(WORKER_ACTOR + row["holder"]) for row in holders if row["holder"]}
 
     @contextmanager
