@@ -132,14 +132,18 @@ class Deployment:
         return self.start_worker(ready=False)
 
     def catch(
-        self, count: int = 1, *, among: Sequence[Program] | None = None, running: Sequence[str] | None = None
+        self,
+        load: Load,
+        count: int = 1,
+        *,
+        among: Sequence[Program] | None = None,
+        running: Sequence[str] | None = None,
     ) -> list[Program]:
         """So many workers, stopped (SIGSTOP) while they run something (one of these tasks), chosen at random.
 
-        Another one works and can go on.
+        Another one works and can go on. None if the load ends before there are such.
         """
-        deadline = time.monotonic() + END_PATIENCE
-        while True:
+        while load.lasts:
             ready = [one for one in self.workers if one.ready]
             chosen = [one for one in ready if among is None or one in among]
             if len(ready) > count <= len(chosen):
@@ -151,8 +155,8 @@ class Deployment:
                     return chosen
                 for one in chosen:
                     one.thaw()
-            assert time.monotonic() < deadline, "the workers do not come back and run something"
             time.sleep(0.05)
+        return []
 
     def _busy(self, running: Sequence[str] | None) -> set[int]:
         """The processes that are running something (one of these tasks)."""

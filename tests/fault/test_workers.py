@@ -21,10 +21,10 @@ def test_worker_death(scale: Scale, deployment: Deploy, record: Record) -> None:
         deaths: list[tuple[int, float]] = []
         with yard.load() as load:
             for _ in every(2, lambda: load.lasts):
-                (victim,) = yard.catch()
-                victim.kill()
-                deaths.append((victim.pid, victim.died or 0))
-                yard.replace(victim)
+                for victim in yard.catch(load):
+                    victim.kill()
+                    deaths.append((victim.pid, victim.died or 0))
+                    yard.replace(victim)
         history = judge(yard, record, healed=time.time(), load=load)
         recoveries = oracle.recoveries(history, deaths)
         record.note("kills", len(deaths))
@@ -44,7 +44,7 @@ def test_zombie(scale: Scale, deployment: Deploy, record: Record) -> None:
         stops = 0
         with yard.load() as load:
             for _ in every(4 * scale.lease, lambda: load.lasts):
-                frozen = yard.catch(len(deaf), among=deaf)
+                frozen = yard.catch(load, len(deaf), among=deaf)
                 link.cut()
                 stops += len(frozen)
                 time.sleep(3 * scale.lease)
@@ -92,16 +92,16 @@ def test_killed_in_the_drain(scale: Scale, deployment: Deploy, record: Record) -
             for number in every(scale.pick(10, 4), lambda: load.lasts):
                 long = {"taskType": "work", "inputData": {"ms": 5 * scale.lease * 1000}, "priority": "URGENT"}
                 accepted += yard.submit([long] * scale.workers, f"long-{number}")
-                (victim,) = yard.catch(running=accepted)
-                victim.thaw()
-                victim.send_signal(signal.SIGTERM)
-                victim.wait_for("stopping")
-                if number % 2:
-                    victim.kill()
-                else:
-                    victim.stop()
-                deaths.append((victim.pid, victim.died or 0))
-                yard.replace(victim)
+                for victim in yard.catch(load, running=accepted):
+                    victim.thaw()
+                    victim.send_signal(signal.SIGTERM)
+                    victim.wait_for("stopping")
+                    if number % 2:
+                        victim.kill()
+                    else:
+                        victim.stop()
+                    deaths.append((victim.pid, victim.died or 0))
+                    yard.replace(victim)
         history = judge(yard, record, healed=time.time(), load=load, accepted=accepted)
         recoveries = oracle.recoveries(history, deaths)
         record.note("workers killed", len(deaths))
