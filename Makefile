@@ -50,7 +50,7 @@ test: $(READY) check-static ## all checks and all tests
 		--cov --cov-append --cov-report=term:skip-covered
 	@$(BIN)/pytest -q -n $(WORKERS) -m 'slow and not fault' --dist loadfile $(IN_PROCESS:%=--ignore=%)
 
-faults: $(READY) ## break everything for real, and write what came of it to docs/reliability.md: make faults ONLY="1 6"
+faults: $(READY) ## what takes minutes: simulated histories, real faults; writes docs/reliability.md: make faults ONLY="1 6"
 	@rm -rf .faults
 	@TASKYARD_FAULT_RECORDS=$(CURDIR)/.faults TASKYARD_FAULT_ROWS="$(ONLY)" \
 		$(BIN)/pytest -q -n $(FAULT_WORKERS) -m fault; code=$$?; \

@@ -114,6 +114,10 @@ class Deployment:
         self.serves.remove(serve)
         self._addresses = [_address(one) for one in self.serves]
 
+    def link(self, proxy: Proxy) -> Proxy:
+        """Start a proxy that ends with the deployment."""
+        return self._open.enter_context(proxy)
+
     def start_worker(
         self, launcher: Sequence[str] = (), *arguments: str, ready: bool = True, **settings: str
     ) -> Program:
