@@ -17,6 +17,10 @@ TRY_SECONDS = 10.0
 #: So long after the last task was due, the load gives up what is not acknowledged.
 GRACE = 120.0
 BATCH = 100
+#: What is due within so many seconds is sent together.
+TICK = 0.05
+#: Requests under way at a time; the others wait for their turn.
+AT_ONCE = 32
 
 CREATE = "mutation Create($input: CreateAITaskInput!) { createAITask(input: $input) { id } }"
 CANCEL = "mutation Cancel($id: ID!) { cancelAITask(id: $id) { id } }"
@@ -44,11 +48,13 @@ class Client:
         self._http = httpx.AsyncClient(
             headers={"Authorization": f"Bearer {token}"},
             timeout=TRY_SECONDS,
-            limits=httpx.Limits(max_connections=200),
+            limits=httpx.Limits(max_connections=AT_ONCE, max_keepalive_connections=AT_ONCE),
             verify=False,
             trust_env=False,
         )
         self._turn = 0
+        # Not left to the pool, whose work grows with the square of those that wait.
+        self._under_way = asyncio.Semaphore(AT_ONCE)
         #: Tries that came to nothing, by reason.
         self.refused: Counter[str] = Counter()
         #: Errors that a client must never see, whatever is broken behind the service.
@@ -60,7 +66,10 @@ class Client:
         address = addresses[self._turn % len(addresses)]
         self._turn += 1
         try:
-            answer = await self._http.post(f"{address}/graphql", json={"query": query, "variables": dict(variables)})
+            async with self._under_way:
+                answer = await self._http.post(
+                    f"{address}/graphql", json={"query": query, "variables": dict(variables)}
+                )
             body: dict[str, Any] = answer.json()
         except (httpx.HTTPError, OSError, ValueError) as error:
             raise self._refused(type(error).__name__) from error
@@ -154,29 +163,34 @@ class Load:
 
     async def _submit_all(self) -> None:
         client = Client(self._addresses, self._token)
+        sent = 0
         try:
             async with asyncio.TaskGroup() as group:
-                for number in range(self.total):
-                    due = self._began + number / self._scale.rate
-                    if (pause := due - time.monotonic()) > 0:
-                        await asyncio.sleep(pause)
-                    group.create_task(self._submit(client, number))
+                while sent < self.total:
+                    due = min(self.total, int((time.monotonic() - self._began) * self._scale.rate) + 1, sent + BATCH)
+                    if due > sent:
+                        group.create_task(self._submit(client, range(sent, due)))
+                        sent = due
+                    await asyncio.sleep(TICK)
         finally:
             self.refused, self.unexpected = client.refused, client.unexpected
             await client.aclose()
 
-    async def _submit(self, client: Client, number: int) -> None:
-        key = f"load-key-{number}"
-        order = {
-            "taskType": self._task_type,
-            "inputData": {"ms": self._random.randint(1, 400)},
-            "priority": self._random.choice(self._priorities),
-            "idempotencyKey": key,
-        }
+    async def _submit(self, client: Client, numbers: Sequence[int]) -> None:
+        orders = [
+            {
+                "taskType": self._task_type,
+                "inputData": {"ms": self._random.randint(1, 400)},
+                "priority": self._random.choice(self._priorities),
+                "idempotencyKey": f"load-key-{number}",
+            }
+            for number in numbers
+        ]
         sent = time.time()
-        deadline = self._began + self._scale.seconds + GRACE
-        data, tries = await client.until_done(CREATE, {"input": order}, deadline)
-        self.acknowledged.append(Acknowledged(data["createAITask"]["id"], key, sent, time.time(), tries))
+        ids, tries = await _submit_batch(client, orders, self._began + self._scale.seconds + GRACE)
+        now = time.time()
+        for order, task_id in zip(orders, ids, strict=True):
+            self.acknowledged.append(Acknowledged(task_id, str(order["idempotencyKey"]), sent, now, tries))
 
 
 def submit_many(
@@ -193,7 +207,8 @@ def submit_many(
                     {**order, "idempotencyKey": f"{key}-{first + number}"}
                     for number, order in enumerate(orders[first : first + BATCH])
                 ]
-                ids += await _batch(client, inputs)
+                made, _ = await _submit_batch(client, inputs, time.monotonic() + GRACE)
+                ids += made
         finally:
             await client.aclose()
         return ids
@@ -201,17 +216,22 @@ def submit_many(
     return asyncio.run(submit())
 
 
-async def _batch(client: Client, inputs: Sequence[Mapping[str, Any]]) -> list[str]:
-    deadline = time.monotonic() + GRACE
+async def _submit_batch(
+    client: Client, inputs: Sequence[Mapping[str, Any]], deadline: float
+) -> tuple[list[str], int]:
+    """Submit these until all of them are acknowledged: their ids, and the number of tries."""
+    tries = 0
     while True:
-        data, _ = await client.until_done(CREATE_MANY, {"inputs": inputs}, deadline)
+        data, more = await client.until_done(CREATE_MANY, {"inputs": inputs}, deadline)
+        tries += more
         made = data["createAITasksBatch"]
         codes = {error["code"] for error in made["errors"]}
         if not codes:
-            return [task["id"] for task in made["tasks"]]
+            return [task["id"] for task in made["tasks"]], tries
         # Those that were written are known by their keys: the same is sent again.
         assert codes == {"UNAVAILABLE"}, made["errors"]
         assert time.monotonic() < deadline, made["errors"]
+        client.refused["UNAVAILABLE"] += 1
         await asyncio.sleep(0.2)
 
 

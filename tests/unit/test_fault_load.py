@@ -36,7 +36,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         sent = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["variables"]
-        inputs = sent["inputs"] if "inputs" in sent else [sent["input"]]
+        inputs = sent["inputs"]
         with self.server.lock:
             made = self.server.tries[inputs[0]["idempotencyKey"]]
             self.server.tries.update(one["idempotencyKey"] for one in inputs)
@@ -47,16 +47,14 @@ class Handler(BaseHTTPRequestHandler):
                 self.close_connection = True
             case "503":
                 self._answer(503, {"errors": [_error("UNAVAILABLE")]})
-            case "unavailable" if "inputs" in sent:
-                self._answer(200, _batch(ids[1:], [{"code": "UNAVAILABLE", "message": "not now"}]))
             case "unavailable":
                 self._answer(200, {"data": None, "errors": [_error("UNAVAILABLE")]})
+            case "in part":
+                self._answer(200, _batch(ids[1:], [{"code": "UNAVAILABLE", "message": "not now"}]))
             case "internal":
                 self._answer(200, {"data": None, "errors": [_error("INTERNAL")]})
-            case _ if "inputs" in sent:
-                self._answer(200, _batch(ids, []))
             case _:
-                self._answer(200, {"data": {"createAITask": ids[0]}})
+                self._answer(200, _batch(ids, []))
 
     def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002 - the library's name
         """Say nothing."""
@@ -98,14 +96,14 @@ def test_every_task_is_sent_and_acknowledged_once(server: Server) -> None:
     assert not load.refused
 
 
-@pytest.mark.parametrize("server", [("cut", "503", "unavailable")], indirect=True)
+@pytest.mark.parametrize("server", [("cut", "503", "unavailable", "in part")], indirect=True)
 def test_what_is_not_acknowledged_is_sent_again_under_its_key(server: Server) -> None:
     with Load(lambda: [server.address], "token", SCALE) as load:
         pass
-    assert set(server.tries.values()) == {4}
-    assert {one.tries for one in load.acknowledged} == {4}
-    assert load.refused["UNAVAILABLE"] == 2 * load.total
-    assert load.refused.total() == 3 * load.total
+    assert set(server.tries.values()) == {5}
+    assert {one.tries for one in load.acknowledged} == {5}
+    assert len(load.acknowledged) == load.total
+    assert load.refused["UNAVAILABLE"] == 3 * (load.refused.total() // 4)
     assert load.unexpected == []
 
 
@@ -114,10 +112,10 @@ def test_what_no_client_must_see_is_kept(server: Server) -> None:
     with Load(lambda: [server.address], "token", SCALE) as load:
         pass
     assert len(load.acknowledged) == load.total
-    assert [error["extensions"]["code"] for error in load.unexpected] == ["INTERNAL"] * load.total
+    assert {error["extensions"]["code"] for error in load.unexpected} == {"INTERNAL"}
 
 
-@pytest.mark.parametrize("server", [("unavailable",)], indirect=True)
+@pytest.mark.parametrize("server", [("in part",)], indirect=True)
 def test_a_batch_is_sent_until_all_of_it_is_accepted(server: Server) -> None:
     orders = [{"taskType": "work", "inputData": {}}] * 150
     ids = submit_many(lambda: [server.address], "token", orders, "many")
