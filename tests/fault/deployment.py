@@ -11,9 +11,9 @@ from typing import Self
 
 from tests.fault.history import query
 from tests.fault.load import Load, cancel_many, submit_many
-from tests.fault.oracle import pid_of
 from tests.fault.program import Program
 from tests.fault.proxy import Proxy
+from tests.fault.runlog import read_runs
 from tests.fault.scale import Scale
 from tests.support.process import run_taskyard
 from tests.support.servers import PostgresServer, RedisServer
@@ -21,7 +21,6 @@ from tests.support.servers import PostgresServer, RedisServer
 from taskyard.auth.tokens import Tokens
 from taskyard.clock import SystemClock
 from taskyard.principal import DEFAULT_INSTANCE, Role
-from taskyard.task import WORKER_ACTOR
 
 SECRET = "the secret of a deployment, 32 bytes and more"
 PREFIX = "fault"
@@ -163,13 +162,9 @@ class Deployment:
         return []
 
     def _busy(self, running: Sequence[str] | None) -> set[int]:
-        """The processes that are running something (one of these tasks)."""
-        holders = query(
-            self.database_url,
-            "SELECT DISTINCT holder FROM tasks WHERE status = 'PROCESSING' AND ($1::text[] IS NULL OR id = ANY($1))",
-            None if running is None else list(running),
-        )
-        return {pid_of(WORKER_ACTOR + row["holder"]) for row in holders if row["holder"]}
+        """The processes that have begun something (one of these tasks), and not ended it."""
+        runs = read_runs(self.run_log)
+        return {run.pid for task_id in running or runs for run in runs.get(task_id, ()) if run.ended is None}
 
     @contextmanager
     def revived(self) -> Iterator[None]:
