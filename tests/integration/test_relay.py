@@ -14,6 +14,7 @@ from taskyard.queue.sql import SqlQueue
 from taskyard.redis_link import RedisLink
 from taskyard.runtime import Runtime
 from taskyard.service.relay import ReadyRows, Relay
+from taskyard.store.tasks import TaskReader
 
 pytestmark = pytest.mark.slow
 
@@ -85,6 +86,25 @@ async def test_what_a_pause_keeps_back_is_compared_too(indexed: Indexed, user: P
     await runtime.tasks.cancel(user, task.id)
     await a_walk_later(indexed)
     assert await indexed.line() == []
+
+
+async def test_a_pause_in_the_middle_of_a_round_ends_nothing(
+    indexed: Indexed, user: Principal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime, relay = indexed.runtime, indexed.relay
+    await relay.round()
+    task = await submit(runtime, user)
+    real = type(runtime.reader).head
+
+    async def head(reader: TaskReader) -> int:
+        relay.pause()
+        return await real(reader)
+
+    monkeypatch.setattr(type(runtime.reader), "head", head)
+    # The first sees how far the log has come, the second follows it.
+    await relay.round()
+    await relay.round()
+    assert await indexed.line() == [Entry.of_task(task)]
 
 
 async def a_walk_later(indexed: Indexed) -> None:

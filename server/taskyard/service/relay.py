@@ -64,18 +64,20 @@ class Relay:
     async def round(self) -> None:
         """One step of the log and, from time to time, of the walk; before that the whole index, if it was lost."""
         await self._index.mend()
-        if self._cursor is None:
-            self._cursor = self._stored = await self._registry.cursor(CURSOR)
-            self._head = self._cursor
+        # Kept here while the round lasts: a `pause` may come in the middle of it.
+        cursor = self._cursor
+        if cursor is None:
+            cursor = self._head = self._stored = await self._registry.cursor(CURSOR)
         # To where the log ended in the last round: announcers have had their time with that.
         upto, self._head = self._head, await self._reader.head()
-        if upto > self._cursor:
-            await self._follow(self._cursor, upto)
-            self._cursor = upto
+        if upto > cursor:
+            await self._follow(cursor, upto)
+            cursor = upto
+        self._cursor = cursor
         now = self._clock.monotonic()
-        if self._cursor != self._stored and now >= self._store_at:
-            await self._registry.set_cursor(CURSOR, self._cursor)
-            self._stored, self._store_at = self._cursor, now + STORE_EVERY
+        if cursor != self._stored and now >= self._store_at:
+            await self._registry.set_cursor(CURSOR, cursor)
+            self._stored, self._store_at = cursor, now + STORE_EVERY
         if now >= self._walk_at:
             self._walk_at = now + WALK_EVERY
             await self._walk()
