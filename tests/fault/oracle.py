@@ -128,6 +128,19 @@ def lawful(history: History) -> None:
             raise AssertionError(f"{history.tasks[task_id]} is not as its last event says: {status}")
 
 
+def late_results(history: History) -> int:
+    """How many runs came to their end when their tasks were another's, or had ended: all in vain.
+
+    Most such writes are refused; a worker that notices in time that its lease is over does not even try.
+    """
+    late = 0
+    for runs in history.runs.values():
+        for run in runs:
+            task = history.tasks[run.task_id]
+            late += run.whole and (run.attempt, task.status) != (task.attempt, TaskStatus.COMPLETED)
+    return late
+
+
 def recoveries(history: History, deaths: Sequence[tuple[int, float]]) -> list[float]:
     """Seconds from a worker's death (process id, time) to the next claim of each task that it was running."""
     times = dict(deaths)

@@ -53,8 +53,12 @@ def test_zombie(scale: Scale, deployment: Deploy, record: Record) -> None:
                 time.sleep(scale.lease / 3)
                 link.heal()
         history = judge(yard, record, healed=time.time(), load=load)
+        late = oracle.late_results(history)
         record.note("stops", stops)
-        assert len(history.thrown_away) >= scale.pick(50, 1)
+        record.note("results that came too late", late)
+        assert late, "nothing that was stopped came to its end"
+        # A worker that was just waiting for its heartbeat's answer throws its results away by itself.
+        assert len(history.thrown_away) >= scale.pick(50, 0)
 
 
 @row(18, "rolling SIGTERM over all workers and servers", short=True)

@@ -156,6 +156,12 @@ def test_what_was_thrown_away_is_found() -> None:
     assert History({}, [*EVENTS, late]).thrown_away == [late]
 
 
+def test_a_late_result_is_a_whole_run_of_an_attempt_that_was_not_the_last() -> None:
+    assert oracle.late_results(GOOD) == 0
+    assert oracle.late_results(RECOVERED) == 0
+    assert oracle.late_results(replace(RECOVERED, runs={"a": [a_run(), a_run(2)]})) == 1
+
+
 def test_recovery_is_from_the_death_to_the_next_claim() -> None:
     died = at(1).timestamp() + 0.5
     assert oracle.recoveries(RECOVERED, [(11, died)]) == [pytest.approx(1.5)]
