@@ -9,6 +9,9 @@ from taskyard.service.claims import ClaimService
 from taskyard_workers.executor import Executor
 from taskyard_workers.outcome import Reason
 
+#: Telling of itself may take a worker so many seconds, or the time between two beats.
+TELL_BOUND = 1.0
+
 
 class Heartbeat:
     """One beat: renew the leases of what runs in one statement, stop what is no longer ours, tell the figures.
@@ -53,7 +56,9 @@ class Heartbeat:
         self._kept_at |= dict.fromkeys(kept, began)
         for task_id, attempt in before - kept:
             self._executor.interrupt(task_id, attempt, Reason.LOST)
-        await self._tell()
+        # Not for ever: the next beat must come in time.
+        async with asyncio.timeout(max(self._interval, TELL_BOUND)):
+            await self._tell()
 
     def _abort_what_runs_out(self) -> None:
         next_beat = self._clock.monotonic() + self._interval
