@@ -68,12 +68,15 @@ async def test_a_blockade_is_told_of_once_and_at_its_end(caplog: pytest.LogCaptu
 
 
 async def test_a_stopped_watchdog_ends(caplog: pytest.LogCaptureFixture) -> None:
-    before = threading.active_count()
+    def watching() -> bool:
+        return any(thread.name == "watchdog" for thread in threading.enumerate())
+
+    await until(lambda: not watching())  # those of earlier tests
     watchdog = Watchdog(0.05)
     watchdog.start()
-    assert threading.active_count() == before + 1
+    assert watching()
     watchdog.stop()
-    await until(lambda: threading.active_count() == before)
+    await until(lambda: not watching())
     time.sleep(0.2)
     assert warnings(caplog) == []
 
