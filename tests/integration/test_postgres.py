@@ -14,6 +14,7 @@ from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Connection, event, text
 from sqlalchemy.ext.asyncio import create_async_engine
 from tests.support.clock import FakeClock
+from tests.support.core import PATIENCE
 from tests.support.databases import administer, with_database
 from tests.support.servers import free_port
 from tests.support.tasks import an_insert
@@ -246,3 +247,24 @@ async def test_hot_queries_use_their_index(
         assert index in plan, plan
         assert "Seq Scan on tasks" not in plan, plan
         assert "Seq Scan on events" not in plan, plan
+
+
+# -- side by side ---------------------------------------------------------------------------------
+
+
+async def test_a_clean_up_leaves_what_is_being_retried(database_url: str) -> None:
+    async with opened(database_url) as database:
+        assert await database.writer.write(an_insert("t", status=TaskStatus.FAILED, completed_at=NOW)) is not None
+        retrying = await asyncpg.connect(database_url)
+        try:
+            async with retrying.transaction():
+                await retrying.execute("UPDATE tasks SET status = 'QUEUED', completed_at = NULL WHERE id = 't'")
+                later = FakeClock().now().replace(year=2100)
+                registry = Registry(database, FakeClock())
+                async with asyncio.timeout(PATIENCE):
+                    assert await registry.delete_ended(EVERYTHING, later, 10, 1000) == 0
+        finally:
+            await retrying.close()
+        task = await TaskReader(database).get("t", EVERYTHING)
+        assert task is not None
+        assert task.status is TaskStatus.QUEUED

@@ -209,6 +209,8 @@ class Registry:
             .where(within(scope), AT_AN_END, tasks.c.completed_at < before)
             .order_by(tasks.c.completed_at)
             .limit(limit)
+            # Until they are gone nobody retries them; what is being retried now stays. (SQLite has one writer.)
+            .with_for_update(skip_locked=True)
         )
 
         def job(connection: Connection) -> int:
