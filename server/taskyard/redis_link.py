@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import logging
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -17,6 +18,7 @@ from redis.exceptions import (
     OutOfMemoryError,
     ReadOnlyError,
     RedisError,
+    ResponseError,
     TryAgainError,
 )
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -37,8 +39,9 @@ FIRST_TRY, LAST_TRY = 0.05, 1.0
 CONNECTIONS = 32
 CLOSE_BOUND = 2.0
 _AWAY = (RedisConnectionError, RedisTimeoutError, OSError)
-#: It answers, but takes no writes now.
+#: It answers, but takes no writes now, or cannot do this; some of it the driver has no class for.
 _REFUSED = (ReadOnlyError, OutOfMemoryError, ClusterDownError, TryAgainError)
+_CANNOT_NOW = re.compile(r"\b(MISCONF|NOREPLICAS|BUSY|MASTERDOWN|MOVED|ASK|NOPERM|OOM|READONLY)\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +118,10 @@ class RedisLink:
         except _AWAY as error:
             self._begin_outage(error)
             raise Unavailable("Redis does not answer") from error
-        except _REFUSED as error:
-            raise Unavailable(f"Redis cannot take this now: {error}") from error
+        except ResponseError as error:
+            if not _CANNOT_NOW.search(str(error)) and not isinstance(error, _REFUSED):
+                raise
+            raise Unavailable(f"Redis cannot do this now: {error}") from error
 
     def later(self, work: Callable[[], Awaitable[None]]) -> None:
         """Let calls go on by themselves whose success nobody waits for. What Redis does not take is dropped."""

@@ -282,3 +282,20 @@ async def test_out_of_memory(line: Line, server: RedisServer) -> None:
         await client.config_set("maxmemory", 0)
         await line.queue.add([Entry.of_task(task) for task in await line.core.reader.queued_after(0, 1000)])
         assert await line.drain(by=50) == [*names("before", 300)[100:], *names("after", 300)]
+
+
+@pytest.mark.parametrize(("setting", "value", "healed"), [("maxmemory", 1, 0), ("min-replicas-to-write", 1, 0)])
+async def test_an_empty_line_in_a_redis_that_takes_no_writes_is_no_empty_queue(
+    line: Line, server: RedisServer, setting: str, value: int, healed: int
+) -> None:
+    """Full, or without the replicas that it must have: what was accepted meanwhile is in the table alone."""
+    await line.put("before")
+    assert await line.claim() == ["before"]
+    async with Redis.from_url(server.url) as client:
+        await client.config_set(setting, value)
+        await line.put("during")
+        assert await line.claim() == ["during"], "from the table"
+        assert not link_of(line).away
+        await client.config_set(setting, healed)
+    await line.put("after")
+    assert await line.drain() == ["after"]

@@ -41,7 +41,7 @@ class RedisLines:
         self._all = f"{link.prefix}:{{lines}}"
         self._add = _script("line", "add")
         self._discard = _script("line", "discard")
-        self._take = _script("line", "choice", "take")
+        self._take = _script("line", "asked", "choice", "take")
         self._look = _script("line", "choice", "look")
         self._between = _script("line", "between")
         self._settle = _script("line", "settle")

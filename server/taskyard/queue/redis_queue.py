@@ -252,4 +252,4 @@ class RedisQueue:
 
 
 def _is_for_table(want: Want) -> bool:
-    return want.agent_id is not None or want.scope != EVERYTHING
+    return want.by_agent or want.scope != EVERYTHING

@@ -6,6 +6,7 @@
 --   :types              the types that may have a ready set
 --   :paused             the instances that paused this queue
 --   :parked:<instance>  sorted set of what a pause keeps from the claimers; its members begin with the type
+--   :asked              written by each claimer (asked.lua)
 --   :holding            by task id: what was offered to a claimer and is not settled; as in :parked, after the score
 --   :held               the same ids by the time at which they come back, in milliseconds
 -- The score is band * 2^43 + the task's sequence, band 0 the most important one. A task keeps its sequence, so that
