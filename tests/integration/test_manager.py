@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from pydantic import BaseModel
+from tests.support import isolated
 from tests.support.core import LONG_AGO, PATIENCE, meddle, new
 from tests.support.working import Gate, soon
 
@@ -214,3 +215,14 @@ async def test_what_a_manager_refuses(queue: TaskQueue) -> None:
         TaskManager(queue, too_few)
     with pytest.raises(TypeError, match="must be an async function"):
         TaskManager(queue, os.getpid)
+
+
+@pytest.mark.slow
+async def test_a_processor_with_a_process_of_its_own_has_it_here_too(queue: TaskQueue) -> None:
+    async with TaskManager(queue, isolated.apart) as manager:
+        task = await queue.enqueue(new("apart", input="pid"))
+        await soon(manager.run_until_idle())
+    done = await queue.get_task(task.id)
+    assert done.status is S.COMPLETED
+    assert done.payload is not None
+    assert done.payload.output != os.getpid()

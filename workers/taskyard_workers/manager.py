@@ -34,7 +34,8 @@ class TaskManager:
         if found is not None and task_types is None:
             task_types = [found.name]
         found = found or processor_of(work, getattr(work, "__name__", "work"))
-        processors = {name: replace(found, name=name) for name in task_types or ()}
+        # The very one that is marked, where the name is its own: another process finds that, and no copy of it.
+        processors = {name: found if name == found.name else replace(found, name=name) for name in task_types or ()}
         queues, min_priority = filters.get("queues"), filters.get("min_priority", MIN_PRIORITY)
         agent_id, agent_type = filters.get("agent_id"), filters.get("agent_type")
         self._queue = queue
