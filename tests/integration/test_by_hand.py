@@ -91,8 +91,8 @@ async def test_another_may_not_end_it_but_an_administrator_who_names_the_attempt
     assert done.status is S.COMPLETED
 
 
-@pytest.mark.parametrize("attempt", [0, 1, 3])
-async def test_another_attempt_is_refused(runtime: Runtime, agent: Principal, attempt: int) -> None:
+@pytest.mark.parametrize(("attempt", "told"), [(0, 3), (1, 3), (3, 0)])
+async def test_another_attempt_is_refused(runtime: Runtime, agent: Principal, attempt: int, told: int) -> None:
     task = await task_in(runtime, agent, S.FAILED)
     await runtime.tasks.retry(agent, task.id)
     await runtime.claims.start(agent, task.id)  # attempt 2
@@ -105,7 +105,7 @@ async def test_another_attempt_is_refused(runtime: Runtime, agent: Principal, at
         with pytest.raises(LeaseLost):
             await call
     after = await stored(runtime, task.id)
-    assert after == replace(before, version=before.version + 3), "only the log tells of it"
+    assert after == replace(before, version=before.version + told), "only the log tells of one that was"
 
 
 async def test_ending_the_same_attempt_again_is_a_success(runtime: Runtime, agent: Principal) -> None:
@@ -276,3 +276,12 @@ async def test_fail_with_retry_follows_the_law(runtime: Runtime, agent: Principa
 async def test_without_retries_the_first_failure_is_the_last(runtime: Runtime, agent: Principal) -> None:
     task = await task_in(runtime, agent, S.PROCESSING, max_retries=0)
     assert (await runtime.claims.fail_by_hand(agent, task.id, "no", retry=True)).status is S.FAILED
+
+
+async def test_an_attempt_that_is_yet_to_begin_is_refused_and_leaves_nothing(
+    runtime: Runtime, user: Principal
+) -> None:
+    task = await submit(runtime, user)
+    with pytest.raises(LeaseLost, match="no attempt 1"):
+        await runtime.claims.complete_by_hand(user, task.id, {}, NOTHING, attempt=1)
+    assert [event.kind for event in await runtime.tasks.events(user, task.id)] == ["STATUS"]

@@ -418,8 +418,10 @@ def _beginning() -> dict[str, Any]:
 def _run_of(principal: Principal, task: Task, attempt: int | None, to: TaskStatus) -> Run:
     """The run that the caller may end: one that its subject holds, or for an administrator the attempt named.
 
-    An attempt that is named fences; it gives no right to end what another holds.
+    An attempt that is named fences; it gives no right to end what another holds, or has yet to begin.
     """
+    if attempt is not None and attempt > task.attempt:
+        raise LeaseLost(f"there has been no attempt {attempt} at this task")
     if attempt is not None and (principal.role is Role.ADMIN or task.holder in (None, principal.subject)):
         return Run(task.id, attempt, principal.subject)
     if task.status not in HELD & sources(to):
