@@ -50,6 +50,8 @@ def test_settings_of_the_url_are_its_own() -> None:
         "me:hunter2@db/things",
         "",
         "postgresql://me:hunter2@[db/things",
+        "postgresql://me:12/hunter2@db/things",
+        "postgresql://me:hunter2#34@db/things",
         "postgresql://db/t?hunter2",
         "postgresql://db/t?connect_timeout=hunter2",
     ],

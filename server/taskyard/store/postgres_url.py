@@ -73,6 +73,8 @@ def parse_postgres_url(url: str) -> PostgresAddress:
     except ValueError:
         # Not chained: such errors repeat parts of the URL.
         raise _bad("it cannot be read; a password in it must be percent-encoded") from None
+    if "@" in parts.path or parts.fragment:
+        raise _bad("it cannot be read; a password in it must be percent-encoded")
     if parts.scheme not in _SCHEMES:
         raise _bad("it does not begin with postgresql://")
     query = {name: value for name, value in query.items() if name not in _NOT_OURS}
