@@ -13,12 +13,14 @@ from dataclasses import dataclass, field
 import click
 from redis.asyncio import Redis
 from sqlalchemy import text
+from tests.support.databases import administer
 from tests.support.servers import PostgresServer, RedisServer
 
 from bench import percentile
 from machine import machine
 from taskyard.principal import Principal, Role
 from taskyard.queue.entry import Entry, Want
+from taskyard.queue.redis_queue import RedisQueue
 from taskyard.runtime import Runtime, open_deployment
 from taskyard.service.claims import Run
 from taskyard.settings import Settings
@@ -82,13 +84,15 @@ async def _measure(numbers: list[int], rounds: int) -> None:
 
 async def _filled(stack: AsyncExitStack, postgres: PostgresServer, redis: RedisServer, tasks: int) -> Size:
     name = f"growth_{tasks}"
-    postgres.create_database(name)
+    await administer(postgres.url(), f"CREATE DATABASE {name}")
     await migrate_postgres(postgres.url(name))
     settings = Settings(
         database_url=postgres.url(name), redis_url=redis.url, redis_prefix=name, jwt_secret="growth" * 6
     )
     runtime = await open_deployment(settings)
     stack.push_async_callback(runtime.aclose)
+    assert isinstance(runtime.queue, RedisQueue)
+    await runtime.queue.mend()
     async with Redis.from_url(redis.url) as client:
         before = (await client.info("memory"))["used_memory"]
         await runtime.database.writer.run(lambda connection: _fill(connection, tasks))
@@ -98,7 +102,7 @@ async def _filled(stack: AsyncExitStack, postgres: PostgresServer, redis: RedisS
             seq = ready[-1].queue_seq or 0
         seconds = time.perf_counter() - began
         after = (await client.info("memory"))["used_memory"]
-    await postgres.vacuum(name)
+    await administer(postgres.url(name), "VACUUM ANALYZE")
     return Size(tasks, runtime, (after - before) / tasks, seconds)
 
 
