@@ -42,7 +42,8 @@ def test_death_after_the_claim_in_redis(scale: Scale, deployment: Deploy, record
         accepted: list[str] = []
         with yard.load() as load:
             for number in every(scale.pick(5, 3), lambda: load.lasts):
-                victim = yard.start_worker(failing("claimed", 3), ready=False)
+                # At its first claim: it runs nothing yet whose lease could be lost with it.
+                victim = yard.start_worker(failing("claimed", 1), ready=False)
                 accepted += dies(yard, victim, f"claimed-{number}")
                 deaths += 1
                 yard.workers.remove(victim)
