@@ -15,10 +15,10 @@ FAULT_WORKERS ?= 2
 IN_PROCESS := tests/unit tests/contract tests/integration tests/fault
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup test faults check check-static format schema migration lock bench clean
+.PHONY: help run setup test faults check check-static format schema migration lock bench bench-growth clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(READY) ## start Taskyard on this machine: web, worker and janitor in one process
 	@$(BIN)/taskyard dev $(ARGS)
@@ -64,6 +64,9 @@ check-static: $(READY)
 
 bench: $(READY) ## measure the embedded default: submissions, throughput, pickup latency
 	@$(BIN)/python loadtests/bench.py $(ARGS)
+
+bench-growth: $(READY) ## measure what a full queue costs: claims, pages, submissions at 1 k, 100 k and 1 M tasks
+	@PYTHONPATH=. $(BIN)/python loadtests/growth.py $(ARGS)
 
 schema: $(READY) ## write tables.py and the SDL from their sources, and say if a migration is missing
 	@$(BIN)/python tools/make_schema.py

@@ -9,10 +9,11 @@ import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
+from functools import partial
 
 import click
 from redis.asyncio import Redis
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 from tests.support.databases import administer
 from tests.support.servers import PostgresServer, RedisServer
 
@@ -33,15 +34,15 @@ USER = Principal("growth", Role.ADMIN, frozenset({"default"}))
 PAYLOAD = {"text": "x" * 188}
 CLAIM = 32
 SLICE = 5000
-#: As many tasks as `:n`, ready, with their events, as if they had been submitted one by one.
+#: Tasks `:first` to `:last`, ready, with their events, as if they had been submitted one by one.
 FILL = """
 WITH made AS (
   INSERT INTO tasks (id, instance_id, owner, task_type, queue, priority, status, version, input, request_hash,
     attempt, retry_count, max_retries, lost_count, generation, queue_seq, queued_at, progress, created_at, updated_at)
   SELECT 'growth-' || n, 'default', 'growth', 'echo', 'default', 1 + n % 10, 'QUEUED', 1,
     jsonb_build_object('text', repeat('x', 188)), '', 0, 0, 3, 0, 1, nextval('task_queue_seq'), now(), 0, now(), now()
-  FROM generate_series(1, :n) AS n ORDER BY n RETURNING id
-), counted AS (SELECT id, row_number() OVER () AS seq FROM made)
+  FROM generate_series(CAST(:first AS int), CAST(:last AS int)) AS n ORDER BY n RETURNING id
+), counted AS (SELECT id, :first - 1 + row_number() OVER () AS seq FROM made)
 INSERT INTO events (seq, task_id, instance_id, version, attempt, kind, actor, at, state)
 SELECT seq, id, 'default', 1, 0, 'STATUS', 'growth', now(), '{"status": "QUEUED"}' FROM counted
 """
@@ -95,7 +96,8 @@ async def _filled(stack: AsyncExitStack, postgres: PostgresServer, redis: RedisS
     await runtime.queue.mend()
     async with Redis.from_url(redis.url) as client:
         before = (await client.info("memory"))["used_memory"]
-        await runtime.database.writer.run(lambda connection: _fill(connection, tasks))
+        for first in range(1, tasks + 1, SLICE):
+            await runtime.database.writer.run(partial(_fill, first=first, last=min(first + SLICE - 1, tasks)))
         began, seq = time.perf_counter(), 0
         while ready := await runtime.reader.queued_after(seq, SLICE):
             await runtime.queue.add([Entry.of_task(task) for task in ready])
@@ -106,9 +108,9 @@ async def _filled(stack: AsyncExitStack, postgres: PostgresServer, redis: RedisS
     return Size(tasks, runtime, (after - before) / tasks, seconds)
 
 
-def _fill(connection, tasks: int) -> None:  # type: ignore[no-untyped-def]  # SQLAlchemy's own connection
-    connection.execute(text(FILL), {"n": tasks})
-    connection.execute(text("UPDATE counters SET value = :n WHERE name IN ('event', 'relay')"), {"n": tasks})
+def _fill(connection: Connection, first: int, last: int) -> None:
+    connection.execute(text(FILL), {"first": first, "last": last})
+    connection.execute(text("UPDATE counters SET value = :last WHERE name IN ('event', 'relay')"), {"last": last})
 
 
 async def _timed(act: Callable[..., Awaitable[Callable[[], Awaitable[object]] | None]], *arguments: object) -> float:
