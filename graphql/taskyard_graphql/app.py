@@ -139,7 +139,8 @@ class GraphQLApp(GraphQL[Context, None]):
                 ) from cause
             raise
         if _came_to_nothing(result):
-            # For proxies and clients that know HTTP alone: it may be tried again as it is.
+            # For proxies and clients that know HTTP alone. A write whose answer was lost on its way may stand: the
+            # idempotency key is for that.
             options["sub_response"].status_code = 503
             options["sub_response"].headers["Retry-After"] = RETRY_AFTER
         return result
@@ -155,7 +156,7 @@ class GraphQLApp(GraphQL[Context, None]):
 
 
 def _came_to_nothing(result: ExecutionResult) -> bool:
-    """Whether nothing was done and nothing found, because what the service needs was away."""
+    """Whether nothing was found and no write confirmed, because what the service needs was away."""
     codes = {(error.extensions or {}).get("code") for error in result.errors or ()}
     return codes == {Unavailable.code} and all(value is None for value in (result.data or {}).values())
 

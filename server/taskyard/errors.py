@@ -90,7 +90,11 @@ class Conflict(TaskyardError):
 
 
 class Unavailable(TaskyardError):
-    """The service cannot take this now; nothing was written."""
+    """The service cannot take this now.
+
+    Most often nothing was written; but where the answer of a server was lost on its way, a write may stand.
+    Whoever tries again does so by compare-and-set or under an idempotency key.
+    """
 
     code = "UNAVAILABLE"
 

@@ -34,9 +34,13 @@ logger = logging.getLogger(__name__)
 #: Seconds. What waits for a call (a commit that is announced, a claim) waits no longer than this, once an outage.
 CONNECT_TIMEOUT = 2.0
 CALL_TIMEOUT = 3.0
+#: Seconds that a call waits for one of our own connections; there are so many.
+POOL_TIMEOUT = 1.0
+CONNECTIONS = 32
+#: What the driver then says: no word of Redis.
+_ALL_BUSY = "No connection available."
 #: Seconds between two tries to reach a Redis that is away: at first, and at most.
 FIRST_TRY, LAST_TRY = 0.05, 1.0
-CONNECTIONS = 32
 CLOSE_BOUND = 2.0
 _AWAY = (RedisConnectionError, RedisTimeoutError, OSError)
 #: It answers, but takes no writes now, or cannot do this; some of it the driver has no class for.
@@ -83,7 +87,7 @@ class RedisLink:
         return BlockingConnectionPool.from_url(
             self._url,
             max_connections=size,
-            timeout=CALL_TIMEOUT,
+            timeout=POOL_TIMEOUT,
             decode_responses=True,
             socket_connect_timeout=CONNECT_TIMEOUT,
             socket_timeout=CALL_TIMEOUT,
@@ -116,6 +120,8 @@ class RedisLink:
             async with asyncio.timeout(CALL_TIMEOUT):
                 return await work(self._client)
         except _AWAY as error:
+            if str(error) == _ALL_BUSY:
+                raise Unavailable("too much is asked of Redis at once") from error
             self._begin_outage(error)
             raise Unavailable("Redis does not answer") from error
         except ResponseError as error:

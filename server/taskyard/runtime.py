@@ -117,7 +117,16 @@ async def open_embedded(
     queue: ReadyQueue = by_sql if settings.queue_backend is QueueBackend.SQL else MemoryQueue(clock, settings.starve)
     announcer.index_in(queue)
     runtime = assemble(
-        settings, secret, clock, randomness, database=database, queue=queue, bus=bus, duty=Alone(), folder=folder
+        settings,
+        secret,
+        clock,
+        randomness,
+        database=database,
+        queue=queue,
+        table=by_sql,
+        bus=bus,
+        duty=Alone(),
+        folder=folder,
     )
     try:
         await bus.start()
@@ -194,6 +203,7 @@ async def open_deployment(
         randomness or random.SystemRandom(),
         database=database,
         queue=queue,
+        table=by_sql,
         bus=bus,
         duty=LeasedDuty(registry, clock, "janitor", f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"),
         relay=relay,
@@ -218,13 +228,17 @@ def assemble(
     *,
     database: Database,
     queue: ReadyQueue,
+    table: SqlQueue,
     bus: Bus,
     duty: Duty,
     relay: Relay | None = None,
     redis: RedisLink | None = None,
     folder: DataFolder | None = None,
 ) -> Runtime:
-    """The services over an open database, a queue and a bus; nothing is started yet."""
+    """The services over an open database, a queue and a bus; nothing is started yet.
+
+    `table` claims what an index cannot find; it may be the queue itself.
+    """
     reader = TaskReader(database)
     registry = Registry(database, clock)
     catalog = Catalog(registry, clock, settings.heartbeat)
@@ -244,7 +258,7 @@ def assemble(
         writer=database.writer,
         registry=registry,
         queue=queue,
-        filtered=queue if isinstance(queue, SqlQueue) else SqlQueue(reader, clock, settings.starve),
+        filtered=table,
         tasks=tasks,
         catalog=catalog,
         clock=clock,

@@ -14,7 +14,11 @@ from taskyard.errors import StartupError
 #: HS256 wants a key at least as long as its digest (RFC 7518, 3.2).
 MIN_SECRET_BYTES = 32
 #: In a URL: what stands between the user's name and the last @, or in the parameter of that name.
-_PASSWORD = re.compile(r"(://[^:/@\s]*:(?=\S*@)|[?&]password=)(\S*(?=@)|[^&\s]*)")
+_PASSWORDS = (
+    re.compile(r"([?&](?:ssl)?password=)[^&\s]*"),
+    # To the last @: one that is not encoded may have some.
+    re.compile(r"(://[^:/@\s]*:)\S*(?=@)"),
+)
 
 
 class QueueBackend(StrEnum):
@@ -182,7 +186,13 @@ def effective(settings: Settings) -> dict[str, str]:
         field.alias or name: "" if getattr(settings, name) is None else str(getattr(settings, name))
         for name, field in Settings.model_fields.items()
     }
-    return {variable: _PASSWORD.sub(r"\1***", value) for variable, value in values.items()}
+    return {variable: _without_passwords(value) for variable, value in values.items()}
+
+
+def _without_passwords(value: str) -> str:
+    for password in _PASSWORDS:
+        value = password.sub(r"\1***", value)
+    return value
 
 
 def _variable(location: tuple[str | int, ...]) -> str:

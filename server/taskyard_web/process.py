@@ -107,9 +107,9 @@ async def _run(
             if server is not None:
                 stopping.push_async_callback(server.stop)
             stopping.push_async_callback(runtime.hub.stop)
+            stopping.push_async_callback(janitor.stop)
             if worker is not None:
                 stopping.push_async_callback(worker.stop)
-            stopping.push_async_callback(janitor.stop)
 
 
 def _address(settings: Settings, listener: socket.socket) -> str:

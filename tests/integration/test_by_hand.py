@@ -11,12 +11,14 @@ from tests.support.core import claim, stored, submit, task_in
 from taskyard.errors import IllegalTransition, InvalidInput, LeaseLost
 from taskyard.lifecycle import TaskStatus
 from taskyard.principal import Principal, Role
+from taskyard.retry import Backoff
 from taskyard.runtime import Runtime
 from taskyard.service.claims import Run
-from taskyard.task import Metrics, TaskTypeSpec
+from taskyard.task import EventKind, Metrics, TaskTypeSpec
 
 S = TaskStatus
 NOTHING = Metrics()
+AT_ONCE = Backoff(base=0, cap=0)
 
 
 # -- start and complete -----------------------------------------------------------------------
@@ -91,7 +93,7 @@ async def test_another_may_not_end_it_but_an_administrator_who_names_the_attempt
     assert done.status is S.COMPLETED
 
 
-@pytest.mark.parametrize(("attempt", "told"), [(0, 3), (1, 3), (3, 0)])
+@pytest.mark.parametrize(("attempt", "told"), [(0, 2), (1, 2), (3, 0)])
 async def test_another_attempt_is_refused(runtime: Runtime, agent: Principal, attempt: int, told: int) -> None:
     task = await task_in(runtime, agent, S.FAILED)
     await runtime.tasks.retry(agent, task.id)
@@ -99,7 +101,6 @@ async def test_another_attempt_is_refused(runtime: Runtime, agent: Principal, at
     before = await stored(runtime, task.id)
     for call in (
         runtime.claims.complete_by_hand(agent, task.id, {}, NOTHING, attempt=attempt),
-        runtime.claims.fail_by_hand(agent, task.id, "no", attempt=attempt),
         runtime.claims.fail_by_hand(agent, task.id, "no", attempt=attempt, retry=True),
     ):
         with pytest.raises(LeaseLost):
@@ -126,6 +127,24 @@ async def test_failing_the_same_attempt_again_is_a_success(runtime: Runtime, age
     again = await runtime.claims.fail_by_hand(agent, task.id, "second", attempt=1)
     assert again == first
     assert first.error_message == "first"
+    await runtime.tasks.retry(agent, task.id)
+    await runtime.claims.start(agent, task.id)
+    running = await stored(runtime, task.id)
+    assert await runtime.claims.fail_by_hand(agent, task.id, "third", attempt=1) == running, "it changes nothing"
+
+
+async def test_a_retry_that_was_written_and_is_told_again_is_a_success(runtime: Runtime, user: Principal) -> None:
+    """Its answer was lost on the way, and the task is queued again by now."""
+    await submit(runtime, user, max_retries=3)
+    task, run = await claim(runtime)
+    for _ in range(2):
+        status = await runtime.claims.fail(run, task, "NO_LUCK", "no luck", retry=True, backoff=AT_ONCE)
+        assert status is S.RETRYING
+        await runtime.maintenance.promote_due()
+    again = await stored(runtime, task.id)
+    assert (again.status, again.retry_count) == (S.QUEUED, 1)
+    told = await runtime.tasks.events(user, task.id)
+    assert [event.kind for event in told if event.kind is not EventKind.STATUS] == []
 
 
 async def test_a_late_end_after_the_lease_ran_out_is_refused(

@@ -75,6 +75,12 @@ async def test_a_setting_that_the_server_does_not_know(database_url: str) -> Non
     assert "unrecognized configuration parameter" in await refusal(f"{database_url}?no_such_setting=1")
 
 
+async def test_a_server_that_is_not_the_kind_that_was_asked_for(database_url: str) -> None:
+    mark = "&" if "?" in database_url else "?"
+    told = await refusal(f"{database_url}{mark}target_session_attrs=standby")
+    assert "none is what target_session_attrs asks for" in told
+
+
 async def test_a_url_that_the_driver_cannot_use(database_url: str) -> None:
     told = await refusal(f"{database_url}?sslmode=hunter2")
     assert told.startswith("bad setting: DATABASE_URL: the driver cannot use it")

@@ -125,6 +125,36 @@ async def test_an_entry_that_is_added_while_it_is_offered_is_not_offered_again(l
     assert len(line.offered) == 1
 
 
+# -- queues that come and go ----------------------------------------------------------------------
+
+
+async def test_a_queue_that_was_not_used_for_long_is_forgotten_and_comes_back(line: Line) -> None:
+    start = f"{line.core.settings.redis_prefix}:{{q:seldom}}"
+
+    async def keys(client: "Redis") -> list[str]:
+        return [key async for key in client.scan_iter(f"{start}:*")]
+
+    async with await client_of(line) as client, beside(line) as other:
+        there = Line(line.core, other)
+        await line.put("a", queue="seldom")
+        await line.put("b")
+        await queue_of(line).forget_unused()
+        assert await there.claim(queues=["seldom"]) == ["a"], "it was used just now"
+        async with asyncio.timeout(PATIENCE):
+            while await client.exists(f"{start}:holding"):
+                await asyncio.sleep(0.01)
+        await client.delete(f"{start}:used")  # as an hour later
+        await queue_of(line).forget_unused()
+        assert await keys(client) == []
+        assert not await queue_of(line).mend(), "it is not missed"
+        await line.put("c", queue="seldom")
+        assert sorted(await there.peek()) == ["b", "c"]
+        await client.delete(f"{start}:used")
+        await queue_of(line).forget_unused()
+        assert sorted(await there.drain()) == ["b", "c"], "it was not empty"
+        assert not other.lost.is_set()
+
+
 # -- pauses ---------------------------------------------------------------------------------------
 
 

@@ -8,6 +8,8 @@ from tests.support.core import claim, submit
 
 from taskyard.principal import Principal
 from taskyard.runtime import Runtime
+from taskyard.service.duty import LeasedDuty
+from taskyard.store.registry import Registry
 from taskyard.task import LogLevel
 
 
@@ -75,3 +77,33 @@ async def test_what_was_given_back_came_into_its_line_and_what_only_told_did_not
     between = runtime.reader.queued_between
     assert await between(logged - 1, logged, 10) == []
     assert [found.id for found in await between(logged, logged + 1, 10)] == [task.id]
+
+
+async def test_who_sees_that_a_lease_is_anothers_writes_nothing(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every process asks several times a second, and only one of them has it."""
+    assert await runtime.registry.take_lease("janitor", "one", 10)
+
+    async def run(*_: object) -> None:
+        raise AssertionError("it wrote")
+
+    monkeypatch.setattr(runtime.database.writer, "run", run)
+    assert not await runtime.registry.take_lease("janitor", "two", 10)
+
+
+async def test_the_loops_of_a_process_ask_for_a_duty_once_together(
+    runtime: Runtime, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    real = type(runtime.registry).take_lease
+
+    async def take_lease(registry: Registry, name: str, holder: str, seconds: float) -> bool:
+        asked.append(holder)
+        return await real(registry, name, holder, seconds)
+
+    monkeypatch.setattr(type(runtime.registry), "take_lease", take_lease)
+    duties = [LeasedDuty(runtime.registry, clock, "janitor", holder) for holder in ("one", "two")]
+    answers = [await asyncio.gather(*(duty.mine() for _ in range(4))) for duty in duties]
+    assert answers == [[True] * 4, [False] * 4]
+    assert asked == ["one", "two"]

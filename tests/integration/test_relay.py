@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import pytest
 from tests.support.core import claim, submit
 
+from taskyard.errors import Unavailable
 from taskyard.lifecycle import TaskStatus
 from taskyard.principal import Principal
 from taskyard.queue.entry import Entry, Want
@@ -111,3 +112,29 @@ async def a_walk_later(indexed: Indexed) -> None:
     """One round of the relay, in which it walks; as with a process that begins now."""
     runtime = indexed.runtime
     await Relay(runtime.reader, runtime.registry, indexed.index, runtime.clock).round()
+
+
+async def test_a_long_way_behind_is_made_good_round_by_round(
+    indexed: Indexed, user: Principal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A round that fails does not take back what those before it have done."""
+    monkeypatch.setattr("taskyard.service.relay.ROUND", 2)
+    monkeypatch.setattr("taskyard.service.relay.WALK_EVERY", 1000.0)
+    relay, index = indexed.relay, indexed.index
+    await relay.round()
+    expected = [Entry.of_task(await submit(indexed.runtime, user)) for _ in range(5)]
+    await relay.round()
+    await relay.round()
+    assert len(await indexed.line()) == 2
+    with monkeypatch.context() as broken:
+
+        async def add(*_: object) -> None:
+            raise Unavailable("Redis does not answer")
+
+        broken.setattr(index, "add", add)
+        with pytest.raises(Unavailable):
+            await relay.round()
+    await relay.round()
+    assert len(await indexed.line()) == 4
+    await relay.round()
+    assert sorted(await indexed.line(), key=lambda entry: entry.seq) == expected

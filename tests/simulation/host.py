@@ -14,6 +14,7 @@ from tests.simulation.oracle import Oracle
 from tests.simulation.store import MemoryStore, Row
 
 from taskyard.events.bus import Listener
+from taskyard.lifecycle import TaskStatus
 from taskyard.principal import Scope
 from taskyard.processor import Processor
 from taskyard.queue.base import Commit
@@ -278,6 +279,9 @@ class HostStore:
 
     async def get_many(self, task_ids: Sequence[str], scope: Scope, *, payload: bool = False) -> list[Task]:
         return await self._call(lambda: self._store.get_many(task_ids, scope)) if task_ids else []
+
+    async def statuses_written(self, task_id: str, attempt: int, actor: str) -> frozenset[TaskStatus]:
+        return await self._call(lambda: self._store.statuses_written(task_id, attempt, actor))
 
     async def find_submitted(
         self, instance_id: str, *, task_id: str, idempotency_key: str | None

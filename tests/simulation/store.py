@@ -92,6 +92,14 @@ class MemoryStore:
     def get_many(self, task_ids: Iterable[str], scope: Scope) -> list[Task]:
         return [task for task_id in task_ids if (task := self.get(task_id, scope)) is not None]
 
+    def statuses_written(self, task_id: str, attempt: int, actor: str) -> frozenset[TaskStatus]:
+        return frozenset(
+            event.status
+            for event in self.events
+            if (event.task_id, event.attempt, event.actor) == (task_id, attempt, actor)
+            and event.kind is EventKind.STATUS
+        )
+
     def find_submitted(self, task_id: str) -> tuple[Task, str] | None:
         row = self.rows.get(task_id)
         return None if row is None else (_task(row), row["request_hash"])

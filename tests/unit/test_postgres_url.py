@@ -70,6 +70,7 @@ def test_a_bad_url_is_refused_by_name_without_its_password(url: str) -> None:
         (ConnectionRefusedError(111, "Connection refused"), "cannot be reached: Connection refused"),
         (OSError("all hosts failed"), "cannot be reached: all hosts failed"),
         (asyncpg.InvalidPasswordError("no such user\nDETAIL: hunter2"), "refuses: no such user"),
+        (asyncpg.TargetServerAttributeNotMatched("hunter2"), "none is what target_session_attrs asks for"),
         (ValueError("hunter2"), "the driver cannot use it"),
     ],
 )

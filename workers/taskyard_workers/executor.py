@@ -9,6 +9,7 @@ from taskyard.clock import Clock
 from taskyard.lifecycle import TaskStatus
 from taskyard.processor import Processor
 from taskyard.service.claims import ClaimService, Run
+from taskyard.stopping import end
 from taskyard.task import Task
 from taskyard_workers.attempt import Attempt, Place
 from taskyard_workers.invocation import invoke
@@ -20,6 +21,8 @@ from taskyard_workers.teller import ClaimTeller
 
 logger = logging.getLogger(__name__)
 
+#: What is told to stop at the end of a drain may take so many seconds until it is back in the queue.
+GIVE_BACK_BOUND = 10.0
 #: A task whose claim was lost so often may be what ended its workers: it runs alone, where it harms nobody.
 SUSPECT_AFTER = 2
 
@@ -91,13 +94,19 @@ class Executor:
             found[0].interrupt(reason)
 
     async def drain(self, bound: float) -> None:
-        """Wait up to `bound` seconds for what is running; what is left then goes back to the queue."""
-        if self._running:
-            await asyncio.wait([runner for _, runner in self._running.values()], timeout=bound)
+        """Wait up to `bound` seconds for what is running; what is left then goes back to the queue.
+
+        That too has its bound: with a database that is away, the leases run out and others queue the tasks again.
+        """
+        await self._wait(bound)
         for attempt, _ in list(self._running.values()):
             attempt.interrupt(Reason.SHUTDOWN)
+        await self._wait(GIVE_BACK_BOUND)
+        await asyncio.gather(*(end(runner) for _, runner in list(self._running.values())))
+
+    async def _wait(self, bound: float) -> None:
         if self._running:
-            await asyncio.wait([runner for _, runner in self._running.values()])
+            await asyncio.wait([runner for _, runner in self._running.values()], timeout=bound)
 
     async def _run(self, attempt: Attempt) -> None:
         try:

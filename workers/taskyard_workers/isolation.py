@@ -50,7 +50,7 @@ async def run_isolated(
     Raises `CancelledError` alone.
     """
     started = clock.monotonic()
-    start = Start(source, [*sys.path], processor.name, context.identity, raw)
+    start = Start(source, [str(entry) for entry in sys.path], processor.name, context.identity, raw)
     try:
         process = await asyncio.create_subprocess_exec(
             # Without -P a file of the working folder could stand in for a module of the library.
@@ -83,10 +83,10 @@ class _Child:
 
     async def run(self, start: Start) -> Outcome | None:
         """The outcome, or None if the process ended without one."""
-        self._say(start)
         talk = asyncio.create_task(self._talk())
         gone = asyncio.create_task(self._process.wait())
         try:
+            self._say(start)
             await asyncio.wait({talk})
             if talk.result() is None:
                 # Its pipe closed because it is about to end: by itself, for its exit code.

@@ -1,5 +1,6 @@
 """The loops that keep a deployment in order."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 
 from taskyard.service.duty import Alone, Duty
@@ -37,8 +38,7 @@ class Janitor:
             loop.start()
 
     async def stop(self) -> None:
-        for loop in self._loops:
-            await loop.stop()
+        await asyncio.gather(*(loop.stop() for loop in self._loops))
         await self._duty.give_up()
 
     def _loop(self, name: str, interval: float, work: Callable[[], Awaitable[object]]) -> Looper:

@@ -4,6 +4,10 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
+from taskyard.errors import Unavailable
+from taskyard.outage import Outage
+from taskyard.stopping import end
+
 logger = logging.getLogger(__name__)
 
 #: A stopping loop may finish its round for so many seconds before it is cancelled.
@@ -40,14 +44,17 @@ class Looper:
         await asyncio.wait({task}, timeout=STOP_BOUND)
         if not task.done():
             logger.error("%s did not stop in time and is cancelled", self._name)
-            task.cancel()
-            await asyncio.wait({task})
+            await end(task)
 
     async def _run(self) -> None:
+        outage = Outage(f"{self._name} cannot work")
         while not self._stopping:
             self._woken.clear()
             try:
                 await self._work()
+                outage.over()
+            except Unavailable as error:
+                outage.failed(error)
             except Exception:
                 logger.exception("%s failed; it goes on", self._name)
             try:

@@ -69,9 +69,9 @@ class TaskManager:
     async def drain(self) -> None:
         """Claim nothing more, wait for what runs as long as `TASKYARD_DRAIN_SECONDS` (20), give back the rest."""
         try:
-            await self._janitor.stop()
-        finally:
             await self._worker.stop()
+        finally:
+            await self._janitor.stop()
             self._started = False
 
     async def run_until_idle(self) -> None:

@@ -25,18 +25,18 @@ class Settler:
 
     async def settle(self, attempt: Attempt, outcome: Outcome) -> TaskStatus | None:
         """The status that was written, or None if the claim was no longer ours."""
-        tries = max(1, round(self._lease / TRY_AGAIN))
-        for left in range(tries, 0, -1):
+        loop = asyncio.get_running_loop()
+        give_up_at = loop.time() + self._lease
+        while True:
             try:
                 return await self._write(attempt, outcome)
             except LeaseLost:
                 logger.warning("the result of task %s came too late and was thrown away", attempt.task.id)
                 return None
             except Unavailable:
-                if left == 1:
+                if loop.time() + TRY_AGAIN >= give_up_at:
                     raise
                 await asyncio.sleep(TRY_AGAIN)
-        return None
 
     async def _write(self, attempt: Attempt, outcome: Outcome) -> TaskStatus | None:
         match outcome:

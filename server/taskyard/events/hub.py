@@ -8,6 +8,7 @@ from typing import Protocol
 
 from taskyard.errors import Unavailable
 from taskyard.events.bus import Bus
+from taskyard.outage import Outage
 from taskyard.stopping import end
 from taskyard.task import Event
 
@@ -145,6 +146,7 @@ class Hub:
             self._deliver(event)
 
     async def _fill_forever(self) -> None:
+        outage = Outage("the event log cannot be read")
         while True:
             try:
                 async with asyncio.timeout(TICK):
@@ -155,6 +157,9 @@ class Hub:
             self._hole.clear()
             try:
                 await self._fill()
+                outage.over()
+            except Unavailable as error:
+                outage.failed(error)
             except Exception:
                 logger.exception("the event log could not be read")
 

@@ -8,13 +8,12 @@ from typing import Protocol
 
 from taskyard.events.bus import Listener, Listeners
 from taskyard.events.wire import decode, encode, hint
+from taskyard.outage import FIRST_TRY, Outage
 from taskyard.stopping import end
 from taskyard.task import Event
 
 logger = logging.getLogger(__name__)
 
-#: Seconds between two tries to reach a server that is away: at first, and at most.
-FIRST_TRY, LAST_TRY = 0.1, 2.0
 #: Events that wait to be sent; beyond, the others are only told to look into the table.
 WAITING = 10_000
 #: A bus that stops may send what waits for so many seconds.
@@ -94,7 +93,7 @@ class RemoteBus:
         return self._listeners.add(listener)
 
     async def _send_forever(self) -> None:
-        outage = _Outage(f"{self._name}: events are not sent to the other processes, which read them from the table")
+        outage = Outage(f"{self._name}: events are not sent to the other processes, which read them from the table")
         while True:
             await self._something.wait()
             self._something.clear()
@@ -124,7 +123,7 @@ class RemoteBus:
             raise
 
     async def _hear_forever(self) -> None:
-        outage = _Outage(f"{self._name}: the other processes are not heard; their events come from the table")
+        outage = Outage(f"{self._name}: the other processes are not heard; their events come from the table")
 
         def connected() -> None:
             outage.over()
@@ -148,23 +147,3 @@ class RemoteBus:
             sender, events = "", []
         if sender != self._sender:
             self._listeners.tell(events)
-
-
-class _Outage:
-    """Says once that something fails, and once that it works again; between them the pauses grow."""
-
-    def __init__(self, what: str) -> None:
-        self._what = what
-        self._pause = 0.0
-
-    def failed(self, error: Exception) -> float:
-        """Seconds to wait before the next try."""
-        if not self._pause:
-            logger.warning("%s: %r", self._what, error)
-        self._pause = min(max(self._pause * 2, FIRST_TRY), LAST_TRY)
-        return self._pause
-
-    def over(self) -> None:
-        if self._pause:
-            logger.info("over: %s", self._what)
-        self._pause = 0.0

@@ -48,6 +48,7 @@ class RedisLines:
         self._restore = _script("line", "restore")
         self._resume = _script("line", "resume")
         self._finish = _script("finish")
+        self._forget = _script("line", "forget")
 
     # -- entries ------------------------------------------------------------------------------
 
@@ -145,6 +146,14 @@ class RedisLines:
             await _int(client.sadd(f"{self._all}:names", name))
 
         await self._link.call(write)
+
+    async def forget(self, name: str) -> bool:
+        """Forget a line that was not added to for an hour and is empty; with its next entry it begins anew."""
+        if not await self._link.run(self._forget, self._key(name)):
+            return False
+        # What is added just now meets a line without an epoch, and is repaired like any that was lost.
+        await self._link.call(lambda client: _int(client.srem(f"{self._all}:names", name)))
+        return True
 
     async def begin(self, name: str | None, token: str) -> None:
         """Begin the rebuild of a line (None: of the deployment), which a flush would undo."""

@@ -119,8 +119,14 @@ class RedisQueue:
 
     async def copy_pauses(self) -> None:
         """Make the pauses what they are in the database; after that `add` repairs what a stale line lacks."""
-        _, names = await self._lines.known()
+        _, names = await self._read_names()
         await self._rebuild.copy_pauses(names)
+
+    async def forget_unused(self) -> None:
+        """Forget lines that are empty and were not used for long: a claim looks at each that is known."""
+        _, names = await self._read_names()
+        for name in names:
+            await self._lines.forget(name)
 
     async def between(self, low: int, high: int, count: int) -> list[Entry]:
         """Entries in line whose sequence lies there, up to so many of each line, priority and type, in no order."""

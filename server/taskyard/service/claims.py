@@ -348,9 +348,8 @@ class ClaimService:
         )
 
     async def _ended_so(self, run: Run, status: TaskStatus) -> bool:
-        """Whether this very attempt has already ended so: then a repeated write is a success."""
-        task = await self._reader.get(run.task_id, EVERYTHING, payload=False)
-        return task is not None and task.attempt == run.attempt and task.status is status
+        """Whether this very attempt has already ended so, wherever the task is now: then a repeat is a success."""
+        return status in await self._reader.statuses_written(run.task_id, run.attempt, run.actor)
 
     # -- claiming -----------------------------------------------------------------------------
 

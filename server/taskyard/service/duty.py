@@ -1,5 +1,6 @@
 """What one process of a deployment does at a time: it holds a lease for as long as it does it."""
 
+import asyncio
 import logging
 from typing import Protocol
 
@@ -49,15 +50,16 @@ class LeasedDuty:
         self._lease = lease
         self._mine = False
         self._ask_at = 0.0
+        self._asking = asyncio.Lock()
 
     async def mine(self) -> bool:
-        now = self._clock.monotonic()
-        if now >= self._ask_at:
-            self._mine = False
-            taken = await self._registry.take_lease(self._name, self._holder, self._lease)
-            # All loops of a process that has it not ask once together.
-            self._mine, self._ask_at = taken, now + self._lease / (2 if taken else 3)
-        return self._mine
+        async with self._asking:  # all loops of a process ask once together
+            now = self._clock.monotonic()
+            if now >= self._ask_at:
+                self._mine = False
+                taken = await self._registry.take_lease(self._name, self._holder, self._lease)
+                self._mine, self._ask_at = taken, now + self._lease / (2 if taken else 3)
+            return self._mine
 
     async def give_up(self) -> None:
         self._mine = False

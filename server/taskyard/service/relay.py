@@ -13,11 +13,13 @@ from taskyard.store.tasks import TaskReader
 from taskyard.task import Task
 
 CURSOR = "relay"
-#: Tasks that one read brings.
-SLICE = 1000
+#: Events of the log that one read looks at, and one round: after an outage it catches up round by round.
+SLICE, ROUND = 1000, 20_000
 #: The slow walk compares so many ready tasks a round, and begins a round so often (seconds): 100,000 take 20 s.
 WALK_SLICE = 5000
 WALK_EVERY = 1.0
+#: How often unused queues are forgotten, in seconds.
+FORGET_EVERY = 60.0
 #: No sequence is higher: a walk that has come to the end looks at all that follows.
 LAST_SEQ = 2**43 - 1
 #: How often the cursor is stored, in seconds. A relay that begins at an old one only repeats itself.
@@ -56,6 +58,7 @@ class Relay:
         self._head = 0
         self._walked = 0
         self._walk_at = 0.0
+        self._forget_at = 0.0
 
     def pause(self) -> None:
         """Another process relays: where this one was is worth nothing any more."""
@@ -69,7 +72,9 @@ class Relay:
         if cursor is None:
             cursor = self._head = self._stored = await self._registry.cursor(CURSOR)
         # To where the log ended in the last round: announcers have had their time with that.
-        upto, self._head = self._head, await self._reader.head()
+        upto = min(self._head, cursor + ROUND)
+        if upto == self._head:
+            self._head = await self._reader.head()
         if upto > cursor:
             await self._follow(cursor, upto)
             cursor = upto
@@ -81,6 +86,9 @@ class Relay:
         if now >= self._walk_at:
             self._walk_at = now + WALK_EVERY
             await self._walk()
+        if now >= self._forget_at:
+            self._forget_at = now + FORGET_EVERY
+            await self._index.forget_unused()
 
     async def _follow(self, after: int, upto: int) -> None:
         """Add what entered a queue in this part of the log and is still there."""

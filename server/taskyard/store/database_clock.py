@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from taskyard.stopping import end
+
 logger = logging.getLogger(__name__)
 
 #: Seconds between two measurements.
@@ -68,10 +70,7 @@ class DatabaseClock:
             return
         self._ending.set()
         await asyncio.wait({task}, timeout=STOP_BOUND)
-        while not task.done():
-            # A driver may answer a cancellation with an error of its own, which the loop would survive.
-            task.cancel()
-            await asyncio.wait({task}, timeout=STOP_BOUND)
+        await end(task)
 
     async def measure(self) -> None:
         """Compare with the database once."""

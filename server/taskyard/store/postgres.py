@@ -48,8 +48,17 @@ _WRITER = _SESSION | {
     "enable_mergejoin": "off",
     "plan_cache_mode": "force_generic_plan",
 }
-#: A migration may take its time; a server that is not there is still noticed.
-_MIGRATION = {"application_name": "taskyard migrate", "timezone": "UTC", "tcp_user_timeout": "20s"}
+#: A migration may take its time, but does not make all others wait behind it for a lock.
+_MIGRATION = {
+    "application_name": "taskyard migrate",
+    "timezone": "UTC",
+    "lock_timeout": "30s",
+    "tcp_user_timeout": "20s",
+}
+#: Seconds that one statement of a migration may take, on a large table.
+MIGRATION_TIMEOUT = 3600.0
+#: What a start may end with: refusals of the server, of the network, and of the driver (no host fits, a bad URL).
+_CANNOT_START = (DBAPIError, asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, ValueError)
 
 
 class _Pool:
@@ -65,7 +74,7 @@ class _Pool:
         size: int,
         *,
         autocommit: bool = False,
-        command_timeout: float | None = COMMAND_TIMEOUT,
+        command_timeout: float = COMMAND_TIMEOUT,
     ) -> None:
         self._address = address
         self._settings = settings
@@ -124,7 +133,7 @@ async def open_postgres(
             if clock is None:
                 clock = measured = DatabaseClock(lambda: _read_clock(reading.engine))
                 await measured.start()
-        except (DBAPIError, asyncpg.InterfaceError, OSError, ValueError) as error:
+        except _CANNOT_START as error:
             raise _startup_error(address, error) from _cause(error)
         writer = PostgresWriter(lambda: address.connect(_WRITER), jobs.engine, clock, committed)
     except BaseException:
@@ -136,14 +145,14 @@ async def open_postgres(
 async def migrate_postgres(url: str) -> SchemaState:
     """Bring the schema up to date in one transaction, and give its state before. Raises `StartupError`."""
     address = parse_postgres_url(url)
-    pool = _Pool(address, _MIGRATION, 1, command_timeout=None)
+    pool = _Pool(address, _MIGRATION, 1, command_timeout=MIGRATION_TIMEOUT)
     try:
         async with pool.engine.begin() as connection:
             before = await connection.run_sync(schema_state)
             if before is SchemaState.NEWER:
                 _check(address, before)
             await connection.run_sync(upgrade)
-    except (DBAPIError, asyncpg.InterfaceError, OSError, ValueError) as error:
+    except _CANNOT_START as error:
         raise _startup_error(address, error) from _cause(error)
     finally:
         await pool.close()

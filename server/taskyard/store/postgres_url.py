@@ -40,7 +40,7 @@ class PostgresAddress:
     #: Settings of the session that the URL gives itself.
     own_settings: frozenset[str]
 
-    async def connect(self, settings: Mapping[str, str], command_timeout: float | None = COMMAND_TIMEOUT) -> Driver:
+    async def connect(self, settings: Mapping[str, str], command_timeout: float = COMMAND_TIMEOUT) -> Driver:
         """A connection of the driver's own, with these settings of the session, unless the URL has its own.
 
         Raises whatever the driver does. Whoever gives up at the last moment leaves no connection behind.
@@ -94,6 +94,11 @@ def cannot_connect(address: PostgresAddress, error: Exception) -> StartupError:
         case TimeoutError():
             return StartupError(
                 f"the database {address.place} (DATABASE_URL) does not answer within {address.connect_timeout:g} s"
+            )
+        case asyncpg.TargetServerAttributeNotMatched():
+            return StartupError(
+                f"of the hosts {address.place} (DATABASE_URL) that answer, none is what target_session_attrs asks for"
+                " (of several hosts: one that takes writes)"
             )
         case OSError():
             why = error.strerror or error

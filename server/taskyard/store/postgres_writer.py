@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from taskyard.clock import Clock, from_millis, to_millis
 from taskyard.errors import Unavailable
+from taskyard.stopping import end
 from taskyard.store.group_commit import GroupCommit
 from taskyard.store.outage import is_crossed, is_outage
 from taskyard.store.postgres_group import MAX_GROUP, Group, keys_of, numbered, parts_of
@@ -33,6 +34,7 @@ logger = logging.getLogger(__name__)
 TRIES = 5
 #: Seconds that a close waits for what was asked; what takes longer is cut off.
 CLOSE_BOUND = 10.0
+_STOPPING = "the service is stopping"
 
 
 class PostgresWriter:
@@ -73,23 +75,20 @@ class PostgresWriter:
 
     async def close(self) -> None:
         self._closing = True
-        ending = {asyncio.create_task(self._group.close()), *self._under_way}
-        await asyncio.wait(ending, timeout=CLOSE_BOUND)
+        group = asyncio.create_task(self._group.close(), name="writer-close")
+        await asyncio.wait({group, *self._under_way}, timeout=CLOSE_BOUND)
         self._closed = True  # what waits for the connection from now on is refused
         if self._connection is not None and not self._turn.locked():
             await _close(self._connection)
         self._drop()
-        while late := [task for task in ending if not task.done()]:
-            # A driver may answer a cancellation with an error of its own: so it is cancelled until it has ended.
-            for task in self._under_way:
-                task.cancel()
-            await asyncio.wait(late, timeout=1)
+        await asyncio.gather(*(end(task) for task in [*self._under_way]))
+        await asyncio.wait({group}, timeout=CLOSE_BOUND)  # without its connection the group fails
 
     async def _to_its_end(self, work: Coroutine[Any, Any, T]) -> T:
         """In a task of its own: a caller that gives up must not keep what was committed from being announced."""
         if self._closing:
             work.close()
-            raise Unavailable("the service is stopping")
+            raise Unavailable(_STOPPING)
         task = asyncio.create_task(work)
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
@@ -99,7 +98,7 @@ class PostgresWriter:
             caller = asyncio.current_task()
             if task.cancelled() and caller is not None and not caller.cancelling():
                 # It was the close that ended it, and not the caller who gave up.
-                raise Unavailable("the service is stopping") from None
+                raise Unavailable(_STOPPING) from None
             raise
 
     # -- groups -------------------------------------------------------------------------------
@@ -155,11 +154,16 @@ class PostgresWriter:
                 raise
 
     async def _attempt(self, work: Callable[[Driver], Awaitable[T]]) -> T:
-        if self._closed:
-            raise Unavailable("the service is stopping")
+        self._check_open()
         if self._connection is None or self._connection.is_closed():
             self._connection = await self._connect()
+            self._check_open()  # a close may have come meanwhile
         return await work(self._connection)
+
+    def _check_open(self) -> None:
+        if self._closed:
+            self._drop()
+            raise Unavailable(_STOPPING)
 
     def _drop(self) -> None:
         connection, self._connection = self._connection, None

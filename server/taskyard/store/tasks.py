@@ -216,6 +216,17 @@ class TaskReader:
                 found[row.task_id].append(_event(row))
         return found
 
+    async def statuses_written(self, task_id: str, attempt: int, actor: str) -> frozenset[TaskStatus]:
+        """What this actor made of a task during an attempt, as the log tells, whatever came after it."""
+        statement = select(events).where(
+            events.c.task_id == task_id,
+            events.c.attempt == attempt,
+            events.c.actor == actor,
+            events.c.kind == EventKind.STATUS,
+        )
+        async with self._database.read() as connection:
+            return frozenset(_event(row).status for row in await connection.execute(statement))
+
     async def events_after(self, seq: int, limit: int) -> list[Event]:
         """The log of the whole deployment from a cursor on, in order."""
         statement = select(events).where(events.c.seq > seq).order_by(events.c.seq).limit(limit)

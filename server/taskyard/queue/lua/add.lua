@@ -1,5 +1,6 @@
 -- Put entries in line. ARGV: type, score, member of each. The reply: whether the line is complete.
 
+redis.call('SET', USED, 1, 'EX', 3600)
 for at = 1, #ARGV, 3 do
   put(ARGV[at], ARGV[at + 1], ARGV[at + 2])
 end

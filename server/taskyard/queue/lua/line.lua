@@ -2,6 +2,7 @@
 --
 -- A line is the queue of one name. KEYS[1] names it, all its keys begin with that, and so lie in one slot:
 --   :epoch              there once the line is complete; a flush takes it away
+--   :used               there for an hour after something was added
 --   :ready:<type>       sorted set of what can be claimed
 --   :types              the types that may have a ready set
 --   :paused             the instances that paused this queue
@@ -15,6 +16,7 @@
 
 local LINE = KEYS[1]
 local EPOCH, TYPES, PAUSED = LINE .. ':epoch', LINE .. ':types', LINE .. ':paused'
+local USED = LINE .. ':used'
 local HOLDING, HELD = LINE .. ':holding', LINE .. ':held'
 local BAND = 2 ^ 43
 -- So much of what a pause keeps back is parked by one call; the next one goes on.
