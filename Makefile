@@ -15,7 +15,7 @@ FAULT_WORKERS ?= 2
 IN_PROCESS := tests/unit tests/contract tests/integration tests/fault
 
 .DEFAULT_GOAL := help
-.PHONY: help run setup test faults check check-static format schema migration lock bench bench-growth clean
+.PHONY: help run setup test faults check check-static format schema migration lock bench bench-growth bench-pickup clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -67,6 +67,9 @@ bench: $(READY) ## measure the embedded default: submissions, throughput, pickup
 
 bench-growth: $(READY) ## measure what a full queue costs: claims, pages, submissions at 1 k, 100 k and 1 M tasks
 	@PYTHONPATH=. $(BIN)/python loadtests/growth.py $(ARGS)
+
+bench-pickup: $(READY) ## measure how soon an idle worker begins what is submitted, with Redis and without
+	@PYTHONPATH=. $(BIN)/python loadtests/pickup.py $(ARGS)
 
 schema: $(READY) ## write tables.py and the SDL from their sources, and say if a migration is missing
 	@$(BIN)/python tools/make_schema.py

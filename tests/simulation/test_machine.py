@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
-from tests.simulation.machine import SETTINGS, TaskMachine
+from tests.simulation.machine import SETTINGS, Opener, TaskMachine
 from tests.support.clock import FakeClock
+from tests.support.databases import Databases
 
-from taskyard.runtime import Runtime, open_embedded
+from taskyard.runtime import Runtime, open_deployment, open_embedded
 from taskyard.settings import Settings
 from taskyard.store.database import DATABASE_FILE
 
@@ -23,6 +24,14 @@ _REPEATED = settings(
     stateful_step_count=40,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
+
+
+def _run(opener: Opener, examples: int) -> None:
+    class Machine(TaskMachine):
+        pass
+
+    Machine.opener = staticmethod(opener)
+    run_state_machine_as_test(Machine, settings=settings(_REPEATED, max_examples=examples))
 
 
 @pytest.mark.slow
@@ -40,8 +49,31 @@ def test_the_embedded_core_does_what_the_model_says(
             Settings(data=folder, queue_backend=queue, **SETTINGS), clock, random.Random(1), migrate=False
         )
 
-    class Machine(TaskMachine):
-        pass
+    _run(opener, examples)
 
-    Machine.opener = staticmethod(opener)
-    run_state_machine_as_test(Machine, settings=settings(_REPEATED, max_examples=examples))
+
+@pytest.mark.slow
+@pytest.mark.parametrize("queue", ["sql", "redis"])
+def test_a_deployment_does_what_the_model_says(
+    databases: Databases, redis_url: str, redis_prefix: str, queue: str
+) -> None:
+    numbers = count()
+    used: list[str] = []
+
+    async def opener(clock: FakeClock) -> Runtime:
+        used.append(databases.take())
+        redis = (
+            {"redis_url": redis_url, "redis_prefix": f"{redis_prefix}:{next(numbers)}"} if queue == "redis" else {}
+        )
+        core = await open_deployment(
+            Settings(database_url=used[-1], queue_backend=queue, **redis, **SETTINGS), clock, random.Random(1)
+        )
+        if core.relay is not None:
+            await core.relay.round()  # the line is complete: claims come from Redis
+        return core
+
+    try:
+        _run(opener, 25)
+    finally:
+        for url in used:
+            databases.give_back(url)
