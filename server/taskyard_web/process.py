@@ -1,6 +1,7 @@
 """What a process consists of: `taskyard dev` has everything, `taskyard serve` the web, `taskyard worker` a worker."""
 
 import asyncio
+import gc
 import socket
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, aclosing, closing
@@ -98,6 +99,9 @@ async def _run(
         janitor.start()
         if server is not None:
             await server.start()
+        # What was made until now stays: no collection need look at it again, while somebody waits.
+        gc.collect()
+        gc.freeze()
         say(greeting)
         await stopped
         say("stopping: running tasks have a moment to end (press Ctrl-C again to stop at once)")

@@ -17,6 +17,7 @@ from taskyard.principal import Principal
 from taskyard.processor import TaskContext, marked, processor
 from taskyard.queue.entry import Want
 from taskyard.runtime import Runtime
+from taskyard.service.claims import ClaimService
 from taskyard.store.tasks import TaskReader
 from taskyard.task import LogLevel, TaskTypeSpec
 from taskyard_workers.worker import Worker
@@ -86,18 +87,29 @@ async def test_what_was_claimed_before_a_fault_is_run(
 
 
 async def test_a_task_cancelled_behind_its_claim_is_not_begun(
-    runtime: Runtime, user: Principal, monkeypatch: pytest.MonkeyPatch
+    core: Runtime, user: Principal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    task = await submit(runtime, user)
-    real = TaskReader.get_many
+    begun: list[str] = []
 
-    async def cancelled_first(reader: TaskReader, *arguments: Any, **options: Any) -> Any:
-        await runtime.tasks.cancel(user, task.id)
-        return await real(reader, *arguments, **options)
+    @processor("begun")
+    async def begin(value: Any, ctx: TaskContext) -> None:
+        begun.append(ctx.task_id)
 
-    monkeypatch.setattr(TaskReader, "get_many", cancelled_first)
-    assert await runtime.claims.claim("w1", Want(limit=1)) == []
-    assert (await stored(runtime, task.id)).status is S.CANCELLED
+    real = type(core.claims).claim
+
+    async def cancelled_behind(claims: ClaimService, *arguments: Any) -> Any:
+        claimed = await real(claims, *arguments)
+        if claimed and not begun:
+            await core.tasks.cancel(user, first.id)
+        return claimed
+
+    first = await submit(core, user, "begun")
+    monkeypatch.setattr(type(core.claims), "claim", cancelled_behind)
+    second = await submit(core, user, "begun")
+    async with working(core, begin):
+        await reach(core, user, second.id, S.COMPLETED)
+    assert begun == [second.id]
+    assert (await stored(core, first.id)).status is S.CANCELLED
 
 
 async def test_a_run_that_reports_all_the_while_can_be_cancelled_and_moved_up(core: Runtime, user: Principal) -> None:

@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import timedelta
 
 from taskyard.clock import Clock
@@ -54,6 +55,8 @@ class Executor:
         self._clock = clock
         self._freed = freed
         self._running: dict[tuple[str, int], tuple[Attempt, asyncio.Task[None]]] = {}
+        #: What was told to stop before it began, while a claim is under way.
+        self._stopped_early: set[tuple[str, int]] | None = None
         self.completed = 0
         self.failed = 0
 
@@ -69,8 +72,19 @@ class Executor:
         """Task id and attempt of what is running."""
         return frozenset(self._running)
 
+    @contextmanager
+    def claiming(self) -> Iterator[None]:
+        """Around a claim and the start of what it gave: what is cancelled in between is not begun."""
+        self._stopped_early = set()
+        try:
+            yield
+        finally:
+            self._stopped_early = None
+
     def start(self, task: Task) -> None:
         """Run a claimed task in a free slot."""
+        if self._stopped_early is not None and (task.id, task.attempt) in self._stopped_early:
+            return
         processor = self._processor(task.task_type)
         assert task.deadline_at is not None
         assert task.started_at is not None
@@ -88,10 +102,12 @@ class Executor:
         self._running[task.id, task.attempt] = attempt, runner
 
     def interrupt(self, task_id: str, attempt: int, reason: Reason) -> None:
-        """Stop that attempt, if it is still running here."""
+        """Stop that attempt, if it is still running here, or about to."""
         found = self._running.get((task_id, attempt))
         if found is not None:
             found[0].interrupt(reason)
+        elif self._stopped_early is not None:
+            self._stopped_early.add((task_id, attempt))
 
     async def drain(self, bound: float) -> None:
         """Wait up to `bound` seconds for what is running; what is left then goes back to the queue.

@@ -26,9 +26,10 @@ class Poller:
     async def poll(self) -> None:
         while not self.closed and (free := self._executor.free) > 0:
             want = replace(self._want, limit=free)
-            claimed = await self._claims.claim(self._worker_id, want, self._executor.timeout_of)
-            for task in claimed:
-                self._executor.start(task)
+            with self._executor.claiming():
+                claimed = await self._claims.claim(self._worker_id, want, self._executor.timeout_of)
+                for task in claimed:
+                    self._executor.start(task)
             if not claimed:
                 if not self._executor.running():
                     self.idle.set()

@@ -70,9 +70,9 @@ class RedisQueue:
         if _is_for_table(want):
             return await self._claim_by_table(want, commit)
         claimed: list[T] = []
-        while len(claimed) < want.limit:
+        while (missing := want.limit - len(claimed)) > 0:
             try:
-                taken = await self._take(want, want.limit - len(claimed))
+                taken = await self._take(want, missing)
             except Unavailable:
                 if claimed:
                     break
@@ -90,6 +90,8 @@ class RedisQueue:
             self._claimed -= len(taken) - len(got)
             self._link.later(partial(self._settle, taken))
             claimed += got
+            if got and len(taken) < missing:
+                break  # there was no more: what came can begin, and the claimer will ask again
         return claimed
 
     async def peek(self, want: Want) -> list[Entry]:

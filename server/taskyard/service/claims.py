@@ -23,6 +23,7 @@ from taskyard.retry import Backoff
 from taskyard.service.catalog import Catalog
 from taskyard.service.submission import check_cost, check_json, check_text, storable
 from taskyard.service.tasks import TaskService
+from taskyard.stopping import end
 from taskyard.store.listing import MAX_PAGE
 from taskyard.store.registry import Registry
 from taskyard.store.tasks import TaskReader
@@ -366,33 +367,38 @@ class ClaimService:
         holding: Callable[[Entry], Mapping[str, Any]],
     ) -> Sequence[Task]:
         async def commit(entries: Sequence[Entry]) -> Sequence[Task]:
-            events = await self._writer.write_many(
-                [
-                    move(
-                        entry.task_id,
-                        status,
-                        actor=actor,
-                        statuses=frozenset({TaskStatus.QUEUED}),
-                        generation=entry.generation,
-                        raised=frozenset({"attempt"}),
-                        values=holding(entry),
-                    )
-                    for entry in entries
-                ]
+            # Beside the claim, whose event says all that it changes: what was submitted stays as it is.
+            reading = asyncio.create_task(
+                self._reader.get_many([entry.task_id for entry in entries], EVERYTHING, payload=True)
             )
+            try:
+                events = await self._writer.write_many(
+                    [
+                        move(
+                            entry.task_id,
+                            status,
+                            actor=actor,
+                            statuses=frozenset({TaskStatus.QUEUED}),
+                            generation=entry.generation,
+                            raised=frozenset({"attempt"}),
+                            values=holding(entry),
+                        )
+                        for entry in entries
+                    ]
+                )
+            except BaseException:
+                await end(reading)
+                raise
             claimed = [event for event in events if event is not None]
             try:
-                rows = await self._reader.get_many([event.task_id for event in claimed], EVERYTHING, payload=True)
+                found = {task.id: task for task in await reading}
             except BaseException:
                 await asyncio.shield(self._give_back(claimed))
                 raise
-            found = {task.id: task for task in rows}
-            # What was cancelled in between is not begun.
             return [
-                replace(task.as_of(event), payload=task.payload)
+                replace(task.as_of(event), lease_until=event.at + self._lease, payload=task.payload)
                 for event in claimed
                 if (task := found.get(event.task_id)) is not None
-                and (task.attempt, task.status) == (event.attempt, status)
             ]
 
         return await queue.claim(want, commit)

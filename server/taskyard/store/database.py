@@ -56,7 +56,8 @@ class Database:
         except (DBAPIError, PoolTimeout, OSError) as error:
             if not self._is_outage(error):
                 raise
-            logger.warning("the database could not be read", exc_info=error)
+            # Not the whole of it: it would repeat the statement with its values.
+            logger.warning("the database could not be read: %s", getattr(error, "orig", error))
             raise Unavailable("the database does not answer") from error
 
     async def close(self) -> None:

@@ -5,10 +5,10 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, and_, func, not_, or_, select, tuple_
+from sqlalchemy import ColumnElement, Row, Select, and_, bindparam, func, not_, or_, select, tuple_
 
 from taskyard.lifecycle import HELD, TaskStatus
-from taskyard.principal import Scope
+from taskyard.principal import EVERYTHING, Scope
 from taskyard.store.database import Database
 from taskyard.store.indexes import DUE, HAS_HOLDER, READY
 from taskyard.store.listing import Page, Sort, TaskFilter, TaskPage, cut, matching, paged, within
@@ -28,6 +28,11 @@ _IN_A_PAUSED_QUEUE = tuple_(tasks.c.instance_id, tasks.c.queue).in_(
 )
 _WITHOUT_PAYLOAD = _SELECT.select_from(_WITH_AGENT)
 _WITH_PAYLOAD = _SELECT.add_columns(tasks.c.input, tasks.c.output).select_from(_WITH_AGENT)
+#: The read of every claim, whether with the payload. Made once: to make it takes as long as to run it.
+_BY_ID: dict[bool, Select[Any]] = {
+    payload: statement.where(tasks.c.id.in_(bindparam("ids", expanding=True)))
+    for payload, statement in ((False, _WITHOUT_PAYLOAD), (True, _WITH_PAYLOAD))
+}
 
 
 class TaskReader:
@@ -37,13 +42,20 @@ class TaskReader:
         self._database = database
 
     async def get(self, task_id: str, scope: Scope, *, payload: bool = True) -> Task | None:
-        found = await self._select(and_(tasks.c.id == task_id, within(scope)), payload)
+        found = await self.get_many([task_id], scope, payload=payload)
         return found[0] if found else None
 
     async def get_many(self, task_ids: Iterable[str], scope: Scope, *, payload: bool = False) -> list[Task]:
         """Those that exist and may be seen, in no order."""
         ids = list(task_ids)
-        return await self._select(and_(tasks.c.id.in_(ids), within(scope)), payload) if ids else []
+        if not ids:
+            return []
+        statement = _BY_ID[payload]
+        if scope != EVERYTHING:
+            statement = statement.where(within(scope))
+        async with self._database.read() as connection:
+            rows = (await connection.execute(statement, {"ids": ids})).all()
+        return [_task(row, payload) for row in rows]
 
     async def payloads(self, task_ids: Sequence[str], scope: Scope) -> dict[str, Payload]:
         """The large parts by task id."""
