@@ -18,7 +18,7 @@ class Outage:
     def failed(self, error: Exception) -> float:
         """Seconds to wait before the next try."""
         if not self._pause:
-            logger.warning("%s: %r", self._what, error)
+            logger.warning("%s: %s", self._what, _reasons(error))
         self._pause = min(max(self._pause * 2, FIRST_TRY), LAST_TRY)
         return self._pause
 
@@ -26,3 +26,13 @@ class Outage:
         if self._pause:
             logger.info("over: %s", self._what)
         self._pause = 0.0
+
+
+def _reasons(error: BaseException) -> str:
+    """What it says and what it came from; of an error of SQLAlchemy the driver's, without the statement."""
+    told = []
+    each: BaseException | None = error
+    while each is not None:
+        told.append(str(getattr(each, "orig", None) or each) or type(each).__name__)
+        each = each.__cause__
+    return "; ".join(dict.fromkeys(told))

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import IntEnum, StrEnum
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from taskyard.clock import from_millis
 from taskyard.lifecycle import TaskStatus
@@ -158,6 +158,19 @@ class Task:
         changed["status"] = TaskStatus(changed["status"])
         # The large parts are read anew where they are asked for: an output may have come or gone.
         return replace(self, **changed, version=event.version, updated_at=event.at, payload=None)
+
+
+class Ready(NamedTuple):
+    """A task that is QUEUED, as its line knows it."""
+
+    id: str
+    generation: int
+    instance_id: str
+    queue: str
+    task_type: str
+    priority: int
+    queue_seq: int
+    queued_at: datetime
 
 
 #: The fields of a task that an event carries, as they stood after it.

@@ -55,7 +55,7 @@ def dev(
 
     settings = load_settings({"host": host, "port": port, "data": data, "concurrency": concurrency})
 
-    from taskyard_web.process import run_dev  # after that: a bad setting is told of at once
+    from taskyard_web.web_process import run_dev  # after that: a bad setting is told of at once
 
     _run(run_dev(settings, imports, click.echo))
 
@@ -70,7 +70,7 @@ def serve(host: str | None, port: int | None, data: Path | None) -> None:
     With DATABASE_URL and REDIS_URL any number of them serve one deployment; without, one serves the data folder.
     """
     from taskyard.settings import load_settings
-    from taskyard_web.process import run_serve
+    from taskyard_web.web_process import run_serve
 
     _run(run_serve(load_settings({"host": host, "port": port, "data": data}), click.echo))
 
@@ -111,7 +111,7 @@ def worker(
 
     settings = load_settings({"concurrency": concurrency})
 
-    from taskyard_web.process import run_worker  # after that: a bad setting is told of at once
+    from taskyard_web.worker_process import run_worker  # after that: a bad setting is told of at once
 
     _run(run_worker(settings, imports, click.echo, queues=queues, types=types, min_priority=min_priority))
 

@@ -1,8 +1,9 @@
-"""The end of a process: within a bound, whatever a processor has left behind."""
+"""The end of a process: at a signal, and within a bound, whatever a processor has left behind."""
 
 import asyncio
 import logging
 import os
+import signal
 import sys
 import threading
 import time
@@ -42,3 +43,18 @@ async def bounded_end() -> AsyncIterator[None]:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(0)
+
+
+async def stop_signal() -> None:
+    """Return at the first SIGINT or SIGTERM; a second one ends the process at once."""
+    loop = asyncio.get_running_loop()
+    told = asyncio.Event()
+    signals = (signal.SIGINT, signal.SIGTERM)
+    for number in signals:
+        loop.add_signal_handler(number, told.set)
+    try:
+        await told.wait()
+    finally:
+        for number in signals:
+            loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_DFL)

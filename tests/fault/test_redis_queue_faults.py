@@ -14,11 +14,12 @@ from tests.support.redis_lines import beside, flush, queue_of, redis_line
 from tests.support.servers import RedisServer
 
 from taskyard.errors import Unavailable
+from taskyard.queue import redis_lines
 from taskyard.queue.entry import Entry
 from taskyard.queue.redis_queue import RedisQueue
 from taskyard.redis_link import RedisLink
 from taskyard.service.relay import ReadyRows
-from taskyard.task import Task
+from taskyard.task import Ready
 
 pytestmark = pytest.mark.slow
 
@@ -92,7 +93,7 @@ class Meddling:
     async def paused(self) -> frozenset[tuple[str, str]]:
         return await self._ready.paused()
 
-    async def queued_after(self, queue_seq: int, limit: int) -> list[Task]:
+    async def queued_after(self, queue_seq: int, limit: int) -> list[Ready]:
         ready = await self._ready.queued_after(queue_seq, min(limit, 10))
         await self._happens()
         return ready
@@ -108,12 +109,49 @@ async def test_flushed_during_the_rebuild(line: Line, server: RedisServer) -> No
 
     await flush(server.url)
     async with beside(line, Meddling(line, happens)) as queue:
-        assert not await queue.mend()
+        assert not await queue.mend(), "flushed after the first read"
+        assert not await queue.mend(), "flushed after the second"
         assert await queue.mend()
-        assert not await queue.mend()
+        assert not await queue.mend(), "there is nothing to do"
     assert await line.peek() == names("t", 25)
     assert await line.drain(by=4) == names("t", 25)
     assert not queue_of(line).lost.is_set()
+
+
+async def test_one_rebuild_at_a_time(line: Line, server: RedisServer) -> None:
+    """A process that is busy with one may lose the janitor's lease: its successor must not begin from the start."""
+    await line.put(*names("t", 25))
+    others: list[bool] = []
+
+    async def happens() -> None:
+        others.append(await queue_of(line).mend())
+
+    await flush(server.url)
+    async with beside(line, Meddling(line, happens)) as queue:
+        assert await queue.mend()
+    assert others
+    assert not any(others)
+    assert await line.drain(by=4) == names("t", 25)
+
+
+async def test_a_rebuild_whose_process_died_is_begun_anew(
+    line: Line, server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_lines, "BUILDING", 1)
+    await line.put(*names("t", 5))
+    await flush(server.url)
+    async with beside(line, Meddling(line, _dies)) as queue:
+        with pytest.raises(asyncio.CancelledError):
+            await queue.mend()
+    assert not await queue_of(line).mend(), "the others cannot know yet"
+    async with asyncio.timeout(PATIENCE):
+        while not await queue_of(line).mend():
+            await asyncio.sleep(0.05)
+    assert await line.drain() == names("t", 5)
+
+
+async def _dies() -> None:
+    raise asyncio.CancelledError
 
 
 async def test_tasks_that_come_during_the_rebuild_are_there_once(line: Line, server: RedisServer) -> None:
@@ -199,7 +237,7 @@ async def test_killed_and_started_again(line: Line, server: RedisServer, caplog:
     assert not queue_of(line).lost.is_set()
     said = [(record.name, record.message) for record in caplog.records if record.levelno >= logging.WARNING]
     # Once by the link; the bus says for itself that it does not hear, and that it is not heard.
-    assert sorted(name for name, _ in said) == ["taskyard.events.remote_bus"] * 2 + ["taskyard.redis_link"]
+    assert sorted(name for name, _ in said) == ["taskyard.outage"] * 2 + ["taskyard.redis_link"]
     assert any("Redis does not answer" in message for _, message in said)
 
 

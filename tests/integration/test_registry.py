@@ -79,8 +79,8 @@ async def test_what_was_given_back_came_into_its_line_and_what_only_told_did_not
     assert [found.id for found in await between(logged, logged + 1, 10)] == [task.id]
 
 
-async def test_who_sees_that_a_lease_is_anothers_writes_nothing(
-    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+async def test_who_sees_that_a_duty_is_anothers_writes_nothing(
+    runtime: Runtime, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every process asks several times a second, and only one of them has it."""
     assert await runtime.registry.take_lease("janitor", "one", 10)
@@ -89,20 +89,21 @@ async def test_who_sees_that_a_lease_is_anothers_writes_nothing(
         raise AssertionError("it wrote")
 
     monkeypatch.setattr(runtime.database.writer, "run", run)
-    assert not await runtime.registry.take_lease("janitor", "two", 10)
+    duty = LeasedDuty(runtime.registry, clock, "janitor", "two")
+    assert not await duty.mine()
 
 
 async def test_the_loops_of_a_process_ask_for_a_duty_once_together(
     runtime: Runtime, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = []
-    real = type(runtime.registry).take_lease
+    real = type(runtime.registry).is_taken
 
-    async def take_lease(registry: Registry, name: str, holder: str, seconds: float) -> bool:
+    async def is_taken(registry: Registry, name: str, holder: str) -> bool:
         asked.append(holder)
-        return await real(registry, name, holder, seconds)
+        return await real(registry, name, holder)
 
-    monkeypatch.setattr(type(runtime.registry), "take_lease", take_lease)
+    monkeypatch.setattr(type(runtime.registry), "is_taken", is_taken)
     duties = [LeasedDuty(runtime.registry, clock, "janitor", holder) for holder in ("one", "two")]
     answers = [await asyncio.gather(*(duty.mine() for _ in range(4))) for duty in duties]
     assert answers == [[True] * 4, [False] * 4]

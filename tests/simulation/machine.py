@@ -95,8 +95,8 @@ class TaskMachine(RuleBasedStateMachine):
         self._runner = asyncio.Runner()
         self._models: dict[str, Model] = {}
         self._runs: list[tuple[Run, Task]] = []
-        #: What each run was ended as, by task, attempt and actor: to tell the same again is a success.
-        self._told: set[tuple[str, int, str, str]] = set()
+        #: Runs, by task and attempt, that are to be tried again: to tell that once more is a success.
+        self._retried: set[tuple[str, int]] = set()
         self._paused: set[str] = set()
         self._seqs: set[int] = set()
 
@@ -183,8 +183,6 @@ class TaskMachine(RuleBasedStateMachine):
         model.move("QUEUED")
         model.retry_count = model.lost_count = 0
         model.error_code = None
-        # One who runs tasks by hand may be the same who retries them.
-        self._told.add((task_id, model.attempt, USER.subject, "QUEUED"))
         self._enter(self._run(call))
         return None
 
@@ -416,11 +414,12 @@ class TaskMachine(RuleBasedStateMachine):
         self, run: Run, model: Model, statuses: tuple[str, ...], to: str, call: Coroutine[Any, Any, Any]
     ) -> bool:
         """Whether this run may end so; if not, see that it is refused, or that a repeated end is none."""
-        told = (run.task_id, run.attempt, run.actor, to)
-        if model.attempt == run.attempt and model.status in statuses:
-            self._told.add(told)
+        own = model.attempt == run.attempt
+        if own and model.status in statuses:
+            if to == "RETRYING":
+                self._retried.add((run.task_id, run.attempt))
             return True
-        if told in self._told:
+        if (own and model.status == to) or (to == "RETRYING" and (run.task_id, run.attempt) in self._retried):
             self._run(call)
             return False
         # The task's log tells of a result that was thrown away.

@@ -40,11 +40,11 @@ class Running:
     """An executor that notes what it is told to stop."""
 
     def __init__(self) -> None:
-        self.runs: set[tuple[str, int]] = set()
+        self.runs: dict[tuple[str, int], float] = {}
         self.interrupted: list[tuple[str, int]] = []
 
-    def running(self) -> frozenset[tuple[str, int]]:
-        return frozenset(self.runs)
+    def running(self) -> dict[tuple[str, int], float]:
+        return self.runs
 
     def interrupt(self, task_id: str, attempt: int, reason: Reason) -> None:
         assert reason is Reason.LOST
@@ -56,16 +56,14 @@ async def _tell() -> None:
 
 
 @pytest.mark.parametrize(("late", "stopped"), [(9.5, []), (10.5, [("t", 1)])])
-async def test_a_run_that_began_after_the_last_beat_is_as_old_as_that_beat(
+async def test_a_run_is_stopped_before_its_lease_can_be_over(
     clock: FakeClock, late: float, stopped: list[tuple[str, int]]
 ) -> None:
-    """A beat that comes late finds it older than the time between two beats."""
+    """It counts from when its claim was asked for, however late it began, or the first beat comes."""
     running = Running()
     claims, executor = cast("ClaimService", Away()), cast("Executor", running)
     heartbeat = Heartbeat("w1", claims=claims, executor=executor, tell=_tell, clock=clock, lease=15.0, interval=5.0)
-    with pytest.raises(Unavailable):
-        await heartbeat.beat()
-    running.runs.add(("t", 1))
+    running.runs["t", 1] = clock.monotonic()
     clock.advance(late)
     with pytest.raises(Unavailable):
         await heartbeat.beat()
@@ -80,7 +78,7 @@ async def test_an_end_that_cannot_be_written_is_given_up_with_the_lease(monkeypa
     async with asyncio.timeout(PATIENCE):
         with pytest.raises(Unavailable):
             await Settler(cast("ClaimService", away), lease=0.5).settle(run, Interrupted(Reason.SHUTDOWN))
-    assert 1 < away.calls < 10
+    assert away.calls < 10
 
 
 async def test_an_outage_is_told_once_and_so_is_its_end(caplog: pytest.LogCaptureFixture) -> None:
@@ -92,7 +90,7 @@ async def test_an_outage_is_told_once_and_so_is_its_end(caplog: pytest.LogCaptur
         nonlocal rounds
         rounds += 1
         if rounds <= 5:
-            raise Unavailable("the database does not answer")
+            raise Unavailable("the database does not answer") from OSError("no route")
         if rounds == 7:
             done.set()
 
@@ -103,6 +101,6 @@ async def test_an_outage_is_told_once_and_so_is_its_end(caplog: pytest.LogCaptur
     await loop.stop()
     told = [(record.levelname, record.getMessage(), record.exc_info) for record in caplog.records]
     assert told == [
-        ("WARNING", "sweeper cannot work: Unavailable('the database does not answer')", None),
+        ("WARNING", "sweeper cannot work: the database does not answer; no route", None),
         ("INFO", "over: sweeper cannot work", None),
     ]

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 
 from taskyard.clock import Clock
@@ -26,6 +27,13 @@ logger = logging.getLogger(__name__)
 GIVE_BACK_BOUND = 10.0
 #: A task whose claim was lost so often may be what ended its workers: it runs alone, where it harms nobody.
 SUSPECT_AFTER = 2
+
+
+@dataclass(frozen=True, slots=True)
+class _Running:
+    attempt: Attempt
+    runner: "asyncio.Task[None]"
+    since: float
 
 
 class Executor:
@@ -54,7 +62,8 @@ class Executor:
         self._settler = settler
         self._clock = clock
         self._freed = freed
-        self._running: dict[tuple[str, int], tuple[Attempt, asyncio.Task[None]]] = {}
+        self._running: dict[tuple[str, int], _Running] = {}
+        self._claiming_since = clock.monotonic()
         #: What was told to stop before it began, while a claim is under way.
         self._stopped_early: set[tuple[str, int]] | None = None
         self.completed = 0
@@ -68,14 +77,15 @@ class Executor:
         """The longest run that the processor of this type declares."""
         return self._processor(task_type).timeout
 
-    def running(self) -> frozenset[tuple[str, int]]:
-        """Task id and attempt of what is running."""
-        return frozenset(self._running)
+    def running(self) -> Mapping[tuple[str, int], float]:
+        """Task id and attempt of what is running, and since when on the monotonic clock its claim may hold."""
+        return {run: found.since for run, found in self._running.items()}
 
     @contextmanager
     def claiming(self) -> Iterator[None]:
         """Around a claim and the start of what it gave: what is cancelled in between is not begun."""
         self._stopped_early = set()
+        self._claiming_since = self._clock.monotonic()
         try:
             yield
         finally:
@@ -99,13 +109,13 @@ class Executor:
             (task.deadline_at - task.started_at).total_seconds(),
         )
         runner = asyncio.create_task(self._run(attempt), name=f"task {task.id}")
-        self._running[task.id, task.attempt] = attempt, runner
+        self._running[task.id, task.attempt] = _Running(attempt, runner, self._claiming_since)
 
     def interrupt(self, task_id: str, attempt: int, reason: Reason) -> None:
         """Stop that attempt, if it is still running here, or about to."""
         found = self._running.get((task_id, attempt))
         if found is not None:
-            found[0].interrupt(reason)
+            found.attempt.interrupt(reason)
         elif self._stopped_early is not None:
             self._stopped_early.add((task_id, attempt))
 
@@ -115,14 +125,14 @@ class Executor:
         That too has its bound: with a database that is away, the leases run out and others queue the tasks again.
         """
         await self._wait(bound)
-        for attempt, _ in list(self._running.values()):
-            attempt.interrupt(Reason.SHUTDOWN)
+        for found in list(self._running.values()):
+            found.attempt.interrupt(Reason.SHUTDOWN)
         await self._wait(GIVE_BACK_BOUND)
-        await asyncio.gather(*(end(runner) for _, runner in list(self._running.values())))
+        await asyncio.gather(*(end(found.runner) for found in list(self._running.values())))
 
     async def _wait(self, bound: float) -> None:
         if self._running:
-            await asyncio.wait([runner for _, runner in self._running.values()], timeout=bound)
+            await asyncio.wait([found.runner for found in self._running.values()], timeout=bound)
 
     async def _run(self, attempt: Attempt) -> None:
         try:

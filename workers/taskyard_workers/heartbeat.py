@@ -40,14 +40,12 @@ class Heartbeat:
         self._interval = interval
         #: When each run's claim was last known to hold, on the monotonic clock.
         self._kept_at: dict[tuple[str, int], float] = {}
-        self._last_beat = clock.monotonic()
 
     async def beat(self) -> None:
         began = self._clock.monotonic()
-        before = self._executor.running()
-        # One that was claimed since the last beat began is as old as that, at most.
-        self._kept_at = {run: self._kept_at.get(run, self._last_beat) for run in before}
-        self._last_beat = began
+        running = self._executor.running()
+        before = frozenset(running)
+        self._kept_at = {run: self._kept_at.get(run, since) for run, since in running.items()}
         oldest = min(self._kept_at.values(), default=began)
         try:
             async with asyncio.timeout(max(self._interval, oldest + self._lease - self._interval - began)):

@@ -32,6 +32,7 @@ class ReadyQueue(Protocol):
     async def claim(self, want: Want, commit: Commit[T]) -> list[T]:
         """Take up to `want.limit` entries, best first, and give what `commit` made of them.
 
+        It may give less although there is more, but not nothing: what came can begin before more is asked for.
         Entries that `commit` does not confirm are stale and leave the line. No entry is offered to two
         claimers at once. If `commit` raises, its entries stay in line, and the error is raised unless an
         earlier commit of this claim has given something already.

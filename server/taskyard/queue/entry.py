@@ -7,7 +7,7 @@ from typing import TypedDict
 
 from taskyard.clock import from_millis
 from taskyard.principal import EVERYTHING, Scope
-from taskyard.task import MIN_PRIORITY, Event, Task
+from taskyard.task import MIN_PRIORITY, Event, Ready, Task
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +24,7 @@ class Entry:
     queued_at: datetime
 
     @staticmethod
-    def of_task(task: Task) -> "Entry":
+    def of_task(task: Task | Ready) -> "Entry":
         """The entry of a task that is QUEUED."""
         assert task.queue_seq is not None
         assert task.queued_at is not None

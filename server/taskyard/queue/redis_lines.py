@@ -17,6 +17,8 @@ from taskyard.task import MAX_PRIORITY
 BAND = 2**43
 #: How long an entry that was offered may stay unsettled before it comes back: milliseconds.
 HOLD = 3000
+#: A rebuild that was not heard of for so long is given up, and another process begins it anew: seconds.
+BUILDING = 10
 _LUA = Path(__file__).parent / "lua"
 
 
@@ -49,6 +51,7 @@ class RedisLines:
         self._resume = _script("line", "resume")
         self._finish = _script("finish")
         self._forget = _script("line", "forget")
+        self._go_on = _script("go_on")
 
     # -- entries ------------------------------------------------------------------------------
 
@@ -147,16 +150,26 @@ class RedisLines:
 
         await self._link.call(write)
 
-    async def forget(self, name: str) -> bool:
+    async def forget(self, name: str) -> None:
         """Forget a line that was not added to for an hour and is empty; with its next entry it begins anew."""
-        if not await self._link.run(self._forget, self._key(name)):
-            return False
-        # What is added just now meets a line without an epoch, and is repaired like any that was lost.
-        await self._link.call(lambda client: _int(client.srem(f"{self._all}:names", name)))
-        return True
+        if await self._link.run(self._forget, self._key(name)):
+            # What is added just now meets a line without an epoch, and is repaired like any that was lost.
+            await self._link.call(lambda client: _int(client.srem(f"{self._all}:names", name)))
 
-    async def begin(self, name: str | None, token: str) -> None:
-        """Begin the rebuild of a line (None: of the deployment), which a flush would undo."""
+    async def begin_all(self, token: str) -> bool:
+        """Begin a rebuild, unless another process is at one and was heard of in the last `BUILDING` seconds.
+
+        Whose turn it is by the janitor's lease does not tell: a process that is busy with a rebuild may lose that.
+        """
+        key = f"{self._all}:building"
+        return bool(await self._link.call(lambda client: client.set(key, token, nx=True, ex=BUILDING)))
+
+    async def go_on(self, token: str) -> bool:
+        """Tell the others that the rebuild of this token goes on; False: it was flushed, or took too long."""
+        return bool(await self._link.run(self._go_on, self._all, token, BUILDING))
+
+    async def begin(self, name: str, token: str) -> None:
+        """Begin the rebuild of a line, which a flush would undo."""
         await self._link.call(lambda client: client.set(f"{self._key(name)}:building", token))
 
     async def finish(self, name: str | None, token: str) -> bool:

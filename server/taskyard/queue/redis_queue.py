@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TypeVar
@@ -25,6 +26,8 @@ logger = logging.getLogger(__name__)
 
 #: Names of lines that other processes have opened are looked for so often, in seconds, and when nothing is found.
 NEW_LINES = 1.0
+#: How often a claim over several lines is planned, when others take all that it wanted.
+PLANS = 3
 _INCOMPLETE = "the queue in Redis is being filled"
 
 
@@ -91,7 +94,7 @@ class RedisQueue:
             self._link.later(partial(self._settle, taken))
             claimed += got
             if got and len(taken) < missing:
-                break  # there was no more: what came can begin, and the claimer will ask again
+                break  # most likely there is no more: what came can begin, and the claimer asks again
         return claimed
 
     async def peek(self, want: Want) -> list[Entry]:
@@ -173,8 +176,15 @@ class RedisQueue:
         if len(names) == 1:
             picks = "".join("o" if place in places else "b" for place in range(limit))
             return await self._take_line(names[0], want, picks)
-        # Each line is asked for as many as it has among the best of all.
-        plan = await self._plan(names, want, limit)
+        for _ in range(PLANS):
+            plan = await self._plan(names, want, limit)
+            taken = await self._take_planned(plan, places, want)
+            if taken or not plan:
+                return taken
+        return []
+
+    async def _take_planned(self, plan: Sequence[Entry], places: AbstractSet[int], want: Want) -> list[Entry]:
+        """Ask each line for as many as it has among the best of all: less, where others were there first."""
         shares: dict[str, str] = {}
         for place, entry in enumerate(plan):
             shares[entry.queue] = shares.get(entry.queue, "") + ("o" if place in places else "b")

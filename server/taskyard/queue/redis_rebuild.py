@@ -9,7 +9,7 @@ from typing import Protocol
 
 from taskyard.queue.entry import Entry
 from taskyard.queue.redis_lines import RedisLines
-from taskyard.task import Task
+from taskyard.task import Ready
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +24,7 @@ class ReadySource(Protocol):
         """Instance and name of every paused queue."""
         ...
 
-    async def queued_after(self, queue_seq: int, limit: int) -> list[Task]:
+    async def queued_after(self, queue_seq: int, limit: int) -> list[Ready]:
         """Everything that is ready, in the order of its sequence."""
         ...
 
@@ -42,11 +42,13 @@ class RedisRebuild:
         return epoch is None or any(other != epoch for other in await self._lines.epochs(names))
 
     async def run(self) -> bool:
-        """Fill all lines; False if they were flushed once more meanwhile.
+        """Fill all lines; False if another does it, or if they were flushed once more meanwhile.
 
         What is added while this runs stays; what is there already is left as it is.
         """
         token = secrets.token_hex(8)
+        if not await self._lines.begin_all(token):
+            return False
         begun: set[str] = set()
 
         async def begin(names: AbstractSet[str]) -> None:
@@ -54,7 +56,6 @@ class RedisRebuild:
                 await self._lines.begin(name, token)
                 begun.add(name)
 
-        await self._lines.begin(None, token)
         _, names = await self._lines.known()
         await begin(names)
         await self.copy_pauses(names, begin)
@@ -64,6 +65,8 @@ class RedisRebuild:
             await begin({entry.queue for entry in entries})
             for name, part in in_slices(entries):
                 await self._lines.add(name, part)
+                if not await self._lines.go_on(token):
+                    return False
             count, seq = count + len(ready), entries[-1].seq
         for name in begun:
             if not await self._lines.finish(name, token):

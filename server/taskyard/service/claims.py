@@ -23,7 +23,6 @@ from taskyard.retry import Backoff
 from taskyard.service.catalog import Catalog
 from taskyard.service.submission import check_cost, check_json, check_text, storable
 from taskyard.service.tasks import TaskService
-from taskyard.stopping import end
 from taskyard.store.listing import MAX_PAGE
 from taskyard.store.registry import Registry
 from taskyard.store.tasks import TaskReader
@@ -116,9 +115,21 @@ class ClaimService:
         _check_limit(want)
         # What is only assigned has no deadline: its run has not begun, and the lease bounds it.
         holding = {"holder": principal.subject, "lease_until": After(self._lease)}
-        return await self._claim(
-            self._queue_for(want), want, TaskStatus.ASSIGNED, principal.subject, lambda _: holding
-        )
+        claimed: list[Task] = []
+        while (missing := want.limit - len(claimed)) > 0:
+            part = replace(want, limit=missing)
+            try:
+                got = await self._claim(
+                    self._queue_for(part), part, TaskStatus.ASSIGNED, principal.subject, lambda _: holding
+                )
+            except TaskyardError:
+                if claimed:
+                    break
+                raise
+            if not got:
+                break
+            claimed += got
+        return claimed
 
     async def peek(self, principal: Principal, want: Want) -> Sequence[Task]:
         """What `dequeue` would take now, in order; claims nothing."""
@@ -349,8 +360,14 @@ class ClaimService:
         )
 
     async def _ended_so(self, run: Run, status: TaskStatus) -> bool:
-        """Whether this very attempt has already ended so, wherever the task is now: then a repeat is a success."""
-        return status in await self._reader.statuses_written(run.task_id, run.attempt, run.actor)
+        """Whether this very attempt has already ended so: then a repeated write is a success."""
+        task = await self._reader.get(run.task_id, EVERYTHING, payload=False)
+        if task is not None and task.attempt == run.attempt and task.status is status:
+            return True
+        # It does not stay so for long: the log knows.
+        return status is TaskStatus.RETRYING and status in await self._reader.statuses_written(
+            run.task_id, run.attempt, run.actor
+        )
 
     # -- claiming -----------------------------------------------------------------------------
 
@@ -387,9 +404,12 @@ class ClaimService:
                     ]
                 )
             except BaseException:
-                await end(reading)
+                await _drop(reading)
                 raise
             claimed = [event for event in events if event is not None]
+            if not claimed:
+                await _drop(reading)
+                return []
             try:
                 found = {task.id: task for task in await reading}
             except BaseException:
@@ -410,6 +430,14 @@ class ClaimService:
                 await self.release(Run(event.task_id, event.attempt, event.actor))
             except TaskyardError:
                 logger.warning("task %s was claimed and could not be given back", event.task_id, exc_info=True)
+
+
+async def _drop(reading: "asyncio.Task[list[Task]]") -> None:
+    """What it would give, or fail with, is of no use any more."""
+    reading.cancel()
+    await asyncio.wait({reading})
+    if not reading.cancelled():
+        reading.exception()  # it is seen, and is not logged
 
 
 def _holding(holder: str, until: After | DeadlineAfter, timeout: DeadlineAfter) -> dict[str, Any]:

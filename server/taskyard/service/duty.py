@@ -56,9 +56,9 @@ class LeasedDuty:
         async with self._asking:  # all loops of a process ask once together
             now = self._clock.monotonic()
             if now >= self._ask_at:
-                self._mine = False
-                taken = await self._registry.take_lease(self._name, self._holder, self._lease)
-                self._mine, self._ask_at = taken, now + self._lease / (2 if taken else 3)
+                had, self._mine, self._ask_at = self._mine, False, now + self._lease / 3
+                if had or not await self._registry.is_taken(self._name, self._holder):
+                    self._mine = await self._registry.take_lease(self._name, self._holder, self._lease)
             return self._mine
 
     async def give_up(self) -> None:

@@ -10,7 +10,7 @@ from taskyard.queue.entry import Entry
 from taskyard.queue.redis_queue import RedisQueue
 from taskyard.store.registry import Registry
 from taskyard.store.tasks import TaskReader
-from taskyard.task import Task
+from taskyard.task import Ready, Task
 
 CURSOR = "relay"
 #: Events of the log that one read looks at, and one round: after an outage it catches up round by round.
@@ -36,7 +36,7 @@ class ReadyRows:
     async def paused(self) -> frozenset[tuple[str, str]]:
         return await self.registry.paused()
 
-    async def queued_after(self, queue_seq: int, limit: int) -> list[Task]:
+    async def queued_after(self, queue_seq: int, limit: int) -> list[Ready]:
         return await self.reader.queued_after(queue_seq, limit)
 
 

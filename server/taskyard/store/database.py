@@ -1,7 +1,6 @@
 """Opening a database: engines, the lock of a data folder, the check of its schema."""
 
 import fcntl
-import logging
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -16,11 +15,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from taskyard.clock import Clock
 from taskyard.errors import StartupError, Unavailable
+from taskyard.outage import Outage
 from taskyard.store.migrate import SchemaState, schema_state, upgrade
 from taskyard.store.sqlite import SqliteWriter
 from taskyard.store.writes import Committed, Writer
-
-logger = logging.getLogger(__name__)
 
 DATABASE_FILE = "taskyard.db"
 #: Connections for reads, and how long a read waits for one: seconds.
@@ -45,6 +43,7 @@ class Database:
         self._engine = engine
         self._is_outage = is_outage
         self._let_go = let_go or engine.dispose
+        self._outage = Outage("the database cannot be read")
         self.writer = writer
 
     @asynccontextmanager
@@ -53,11 +52,11 @@ class Database:
         try:
             async with self._engine.connect() as connection:
                 yield connection
+            self._outage.over()
         except (DBAPIError, PoolTimeout, OSError) as error:
             if not self._is_outage(error):
                 raise
-            # Not the whole of it: it would repeat the statement with its values.
-            logger.warning("the database could not be read: %s", getattr(error, "orig", error))
+            self._outage.failed(error)
             raise Unavailable("the database does not answer") from error
 
     async def close(self) -> None:

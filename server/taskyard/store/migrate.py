@@ -67,4 +67,6 @@ def upgrade(connection: Connection) -> None:
     with nullcontext() if connection.in_transaction() else connection.begin():
         if connection.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _ADVISORY_LOCK})
+            # Others wait behind one that waits for a table: not for ever.
+            connection.execute(text("SET LOCAL lock_timeout = '30s'"))
         command.upgrade(config, "head")

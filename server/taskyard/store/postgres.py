@@ -19,7 +19,7 @@ from taskyard.errors import StartupError
 from taskyard.store.database import READ_TIMEOUT, Database, dump_json
 from taskyard.store.database_clock import DatabaseClock, Reading
 from taskyard.store.migrate import SchemaState, schema_state, upgrade
-from taskyard.store.outage import is_outage
+from taskyard.store.postgres_errors import is_outage
 from taskyard.store.postgres_url import COMMAND_TIMEOUT, Driver, PostgresAddress, cannot_connect, parse_postgres_url
 from taskyard.store.postgres_writer import PostgresWriter
 from taskyard.store.writes import Committed
@@ -48,13 +48,8 @@ _WRITER = _SESSION | {
     "enable_mergejoin": "off",
     "plan_cache_mode": "force_generic_plan",
 }
-#: A migration may take its time, but does not make all others wait behind it for a lock.
-_MIGRATION = {
-    "application_name": "taskyard migrate",
-    "timezone": "UTC",
-    "lock_timeout": "30s",
-    "tcp_user_timeout": "20s",
-}
+#: A migration may take its time; a server that is not there is still noticed.
+_MIGRATION = {"application_name": "taskyard migrate", "timezone": "UTC", "tcp_user_timeout": "20s"}
 #: Seconds that one statement of a migration may take, on a large table.
 MIGRATION_TIMEOUT = 3600.0
 #: What a start may end with: refusals of the server, of the network, and of the driver (no host fits, a bad URL).

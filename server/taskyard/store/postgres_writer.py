@@ -19,7 +19,7 @@ from taskyard.clock import Clock, from_millis, to_millis
 from taskyard.errors import Unavailable
 from taskyard.stopping import end
 from taskyard.store.group_commit import GroupCommit
-from taskyard.store.outage import is_crossed, is_outage
+from taskyard.store.postgres_errors import is_crossed, is_outage
 from taskyard.store.postgres_group import MAX_GROUP, Group, keys_of, numbered, parts_of
 from taskyard.store.postgres_text import APPLY, NUMBER, WRITE
 from taskyard.store.postgres_url import Driver

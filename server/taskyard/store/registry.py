@@ -229,17 +229,18 @@ class Registry:
     async def take_lease(self, name: str, holder: str, seconds: float) -> bool:
         """Take a part that one process plays at a time, or keep it; says whether the holder has it now."""
         now = self._clock.now()
-        # Most who ask see that it is another's, and write nothing.
-        statement = select(leases.c.holder, leases.c.until).where(leases.c.name == name)
-        async with self._database.read() as reading:
-            known = (await reading.execute(statement)).first()
-        if known is not None and known.holder != holder and known.until >= now:
-            return False
         row = {"holder": holder, "until": now + timedelta(seconds=seconds)}
         free = or_(leases.c.holder == holder, leases.c.until < now)
         return await self._database.writer.run(
             lambda connection: put(connection, leases, {"name": name}, row, where=free)
         )
+
+    async def is_taken(self, name: str, holder: str) -> bool:
+        """Whether another plays that part now. It writes nothing: most who want a part find that it is taken."""
+        statement = select(leases.c.holder, leases.c.until).where(leases.c.name == name)
+        async with self._database.read() as connection:
+            known = (await connection.execute(statement)).first()
+        return known is not None and known.holder != holder and known.until >= self._clock.now()
 
     async def give_up_lease(self, name: str, holder: str) -> None:
         """Leave a part to others, if it is the holder's."""

@@ -13,7 +13,7 @@ from taskyard.store.database import Database
 from taskyard.store.indexes import DUE, HAS_HOLDER, READY
 from taskyard.store.listing import Page, Sort, TaskFilter, TaskPage, cut, matching, paged, within
 from taskyard.store.tables import agents, counters, events, queues, steps, tasks
-from taskyard.task import AgentSummary, Event, EventKind, Payload, Step, StepStatus, Task
+from taskyard.task import AgentSummary, Event, EventKind, Payload, Ready, Step, StepStatus, Task
 
 _LARGE = frozenset({"input", "output", "request_hash"})
 _FIELDS = tuple(column.name for column in tasks.columns if column.name not in _LARGE)
@@ -28,6 +28,7 @@ _IN_A_PAUSED_QUEUE = tuple_(tasks.c.instance_id, tasks.c.queue).in_(
 )
 _WITHOUT_PAYLOAD = _SELECT.select_from(_WITH_AGENT)
 _WITH_PAYLOAD = _SELECT.add_columns(tasks.c.input, tasks.c.output).select_from(_WITH_AGENT)
+_READY = select(*(tasks.c[name] for name in Ready._fields)).where(READY)
 #: The read of every claim, whether with the payload. Made once: to make it takes as long as to run it.
 _BY_ID: dict[bool, Select[Any]] = {
     payload: statement.where(tasks.c.id.in_(bindparam("ids", expanding=True)))
@@ -133,28 +134,18 @@ class TaskReader:
         async with self._database.read() as connection:
             return (await connection.execute(statement)).first() is not None
 
-    async def queued_after(self, queue_seq: int, limit: int) -> list[Task]:
+    async def queued_after(self, queue_seq: int, limit: int) -> list[Ready]:
         """Everything that is QUEUED, in the order of its sequence: for filling an index anew."""
-        return await self._select(
-            and_(READY, tasks.c.queue_seq > queue_seq),
-            False,
-            order=[tasks.c.queue_seq],
-            limit=limit,
-        )
+        return await self._select_ready(tasks.c.queue_seq > queue_seq, limit)
 
-    async def queued_between(self, after_seq: int, upto_seq: int, limit: int) -> list[Task]:
+    async def queued_between(self, after_seq: int, upto_seq: int, limit: int) -> list[Ready]:
         """What is QUEUED now and has come into its line, or moved in it, by an event in this part of the log."""
         told = select(events.c.task_id).where(
             events.c.seq > after_seq,
             events.c.seq <= upto_seq,
             events.c.kind.in_([EventKind.STATUS, EventKind.PRIORITY]),
         )
-        return await self._select(
-            and_(READY, tasks.c.id.in_(told)),
-            False,
-            order=[tasks.c.queue_seq],
-            limit=limit,
-        )
+        return await self._select_ready(tasks.c.id.in_(told), limit)
 
     async def due(self, now: datetime, limit: int) -> list[Task]:
         """Waiting tasks whose time has come, longest due first."""
@@ -250,6 +241,11 @@ class TaskReader:
         statement = select(counters.c.value).where(counters.c.name == "event")
         async with self._database.read() as connection:
             return int((await connection.execute(statement)).scalar_one())
+
+    async def _select_ready(self, where: ColumnElement[bool], limit: int) -> list[Ready]:
+        statement = _READY.where(where).order_by(tasks.c.queue_seq).limit(limit)
+        async with self._database.read() as connection:
+            return [Ready(*row) for row in await connection.execute(statement)]
 
     async def _select(
         self,
