@@ -13,6 +13,9 @@ from taskyard.errors import StartupError
 
 #: How long open connections may take to end.
 CLOSE_BOUND = 5
+#: An idle connection is kept so many seconds: longer than proxies keep theirs (Caddy: 120), which would otherwise
+#: send a request over one that is just being closed.
+KEEP_ALIVE = 130
 
 
 def bind(host: str, port: int) -> socket.socket:
@@ -48,6 +51,7 @@ class Server:
                 ws="websockets-sansio",
                 ws_max_size=1 << 20,
                 timeout_graceful_shutdown=CLOSE_BOUND,
+                timeout_keep_alive=KEEP_ALIVE,
             )
         )
         self._serving: asyncio.Task[None] | None = None

@@ -55,13 +55,10 @@ def test_poison(scale: Scale, deployment: Deploy, record: Record) -> None:
 
 @row(22, "herd: the dependency of 5,000 tasks is down for 30 s")
 def test_herd(scale: Scale, deployment: Deploy, record: Record) -> None:
-    # All are there before the first begins: a wave has the shape that the retries give it, and not the submissions.
-    with deployment(workers=0) as yard:
+    with deployment() as yard:
         yard.down.touch()
         orders = [{"taskType": "dependent", "inputData": {}, "maxRetries": 12}] * scale.crowd
         accepted = yard.submit(orders, "herd")
-        for _ in range(scale.workers):
-            yard.start_worker(ready=False)
         time.sleep(scale.pick(30, 6))
         yard.down.unlink()
         healed = time.time()
