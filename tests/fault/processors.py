@@ -14,7 +14,6 @@ from pydantic import BaseModel
 
 from taskyard import processor
 from taskyard.processor import TaskContext
-from taskyard.retry import Backoff
 
 
 class Work(BaseModel):
@@ -77,8 +76,7 @@ async def poison(order: Work, ctx: TaskContext) -> Told:
         os._exit(3)
 
 
-# A wave is over before the next comes: else what is seen is how they wait for slots, and not when they are due.
-@processor("dependent", max_retries=12, backoff=Backoff(base=4))
+@processor("dependent", max_retries=12)
 async def dependent(order: Work, ctx: TaskContext) -> Told:
     """Work that fails while the dependency is down."""
     with told(ctx):
