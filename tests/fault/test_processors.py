@@ -2,7 +2,7 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from tests.fault.deployment import Deployment
 from tests.fault.judgement import judge
@@ -63,29 +63,35 @@ def test_herd(scale: Scale, deployment: Deploy, record: Record) -> None:
         yard.down.unlink()
         healed = time.time()
         history = judge(yard, record, healed=healed, accepted=accepted)
-        waves: defaultdict[int, list[float]] = defaultdict(list)
+        begins: defaultdict[int, list[float]] = defaultdict(list)
+        waits: defaultdict[int, list[float]] = defaultdict(list)
         for task_id in accepted:
             for run in history.runs[task_id]:
-                waves[run.attempt].append(run.begun)
-        # The first run of each comes when a slot is free: retries are what must not come as a herd.
-        ratios = {
-            attempt: _peak(begins)
-            for attempt, begins in waves.items()
-            if attempt > 1 and len(begins) >= min(SMALLEST_WAVE, scale.crowd // 2)
-        }
-        record.note("retries", sum(len(begins) for attempt, begins in waves.items() if attempt > 1))
-        record.note("highest peak over the mean of its wave", max(ratios.values()))
+                begins[run.attempt].append(run.begun)
+            for event in history.by_task[task_id]:
+                if event.kind == "STATUS" and event.status == "RETRYING":
+                    waits[event.attempt].append(int(event.run_at or 0) / 1000 - event.at.timestamp())
+        record.note("retries", sum(len(wave) for attempt, wave in begins.items() if attempt > 1))
+        # Of when they begin, waiting for a slot decides as well: those that came first go first again.
+        record.note("highest peak over the mean of a wave, of the begins", max(_peaks(begins, scale)))
+        record.note("of the waits", max(_peaks(waits, scale)))
         # Of a small crowd, chance alone makes higher peaks.
-        assert max(ratios.values()) <= scale.pick(2, 3), ratios
+        assert max(_peaks(waits, scale)) <= scale.pick(2, 3)
 
 
-def _peak(begins: Sequence[float]) -> float:
-    """How much fuller than the mean the fullest tenth of the wave's time is.
+def _peaks(waves: Mapping[int, Sequence[float]], scale: Scale) -> list[float]:
+    """Of the waves that are large enough to tell something, but for the first runs, which wait for a free slot."""
+    return [
+        _peak(wave)
+        for attempt, wave in waves.items()
+        if attempt > 1 and len(wave) >= min(SMALLEST_WAVE, scale.crowd // 2)
+    ]
 
-    Its two thin ends, a twentieth each, are left out: a wave of several jitters has the shape of a bell.
-    """
-    line = sorted(begins)
-    line = line[len(line) // 20 : len(line) - len(line) // 20]
+
+def _peak(wave: Sequence[float]) -> float:
+    """How much fuller than the mean the fullest tenth of the wave is; its two thin ends are left out."""
+    line = sorted(wave)
+    line = line[len(line) // 100 : len(line) - len(line) // 100]
     width = (line[-1] - line[0]) / BINS
     counts = [0] * BINS
     for at in line:
