@@ -121,7 +121,7 @@ async def _read(client: httpx.AsyncClient, kind: Kind) -> None:
         while (task := (await _post(client, kind, body))["aiTask"])["status"] != "COMPLETED":
             if time.monotonic() > deadline:
                 raise click.ClickException(f"the task {task_id} is not completed")
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(0.2)  # nothing is measured any more: the last ones have yet to end
         kind.begun[task_id] = task["outputData"]
 
 

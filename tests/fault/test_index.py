@@ -18,7 +18,7 @@ Deploy = Callable[..., Deployment]
 
 #: Seconds until a process has found out that Redis does not answer: what it accepts meanwhile waits for that, once.
 FOUND_OUT = 5.0
-#: Claims that a worker may make while another one's is under way.
+#: Claims that a worker may make while another one's is under way, with the short load.
 CLAIMS_MEANWHILE = 4
 WAITING = {"taskType": "waiting", "inputData": {}}
 
@@ -70,9 +70,9 @@ def test_flushall(scale: Scale, deployment: Deploy, record: Record) -> None:
         overtaken = oracle.most_overtaken(history, {"work"})
         record.note("most overtaken by claims under way", overtaken)
         assert slowest <= scale.within(30)
-        # While one claim waits for its commit, every other worker may make a few. An index that was filled in a
-        # wrong order would let thousands go first.
-        assert overtaken <= CLAIMS_MEANWHILE * scale.workers * scale.slots
+        # Beside other tests a claim waits longer for its commit, and the other workers make a few meanwhile. An index
+        # that was filled in a wrong order would let thousands go first.
+        assert overtaken <= scale.pick(1, CLAIMS_MEANWHILE) * scale.workers * scale.slots
 
 
 @row(8, "stale replica: an old RDB is restored")
