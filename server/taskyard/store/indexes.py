@@ -6,10 +6,10 @@ constants and not with parameters: use the conditions of this module in such que
 
 from sqlalchemy import ColumnElement, Index, literal_column
 
-from taskyard.lifecycle import ENDED, TaskStatus
+from taskyard.lifecycle import ENDED, HELD, TaskStatus
 from taskyard.store.tables import metadata, tasks
 
-__all__ = ["AT_AN_END", "DUE", "HAS_DEADLINE", "HAS_HOLDER", "LEASED", "READY", "metadata"]
+__all__ = ["AT_AN_END", "DUE", "HAS_DEADLINE", "HAS_HOLDER", "IS_HELD", "LEASED", "READY", "metadata"]
 
 
 def _status_in(*statuses: TaskStatus) -> ColumnElement[bool]:
@@ -21,6 +21,8 @@ def _status_in(*statuses: TaskStatus) -> ColumnElement[bool]:
 READY = _status_in(TaskStatus.QUEUED)
 #: Waits for `run_at`.
 DUE = _status_in(TaskStatus.SCHEDULED, TaskStatus.RETRYING)
+#: Somebody works on it, or is about to.
+IS_HELD = _status_in(*(status for status in TaskStatus if status in HELD))
 AT_AN_END = _status_in(*(status for status in TaskStatus if status in ENDED))
 LEASED = tasks.c.lease_until.is_not(None)
 HAS_DEADLINE = tasks.c.deadline_at.is_not(None)

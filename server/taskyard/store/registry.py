@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from itertools import accumulate
 from typing import Any
 
-from sqlalchemy import Connection, and_, delete, or_, select, tuple_, update
+from sqlalchemy import Connection, and_, bindparam, delete, or_, select, tuple_, update
 
 from taskyard.clock import Clock
 from taskyard.lifecycle import HELD
@@ -28,6 +28,16 @@ from taskyard.store.tables import (
 )
 from taskyard.store.upsert import add_missing, put
 from taskyard.task import AgentSummary, TaskTypeSpec
+
+# Of loops. Made once: to make a statement takes longer than to run it.
+_FREE = or_(leases.c.holder == bindparam("taker"), leases.c.until < bindparam("now"))
+_LEASE = select(leases.c.holder, leases.c.until).where(leases.c.name == bindparam("name"))
+_PAUSED = select(queues.c.instance_id, queues.c.name).where(queues.c.paused)
+_MOVE_CURSOR = (
+    update(counters)
+    .where(counters.c.name == bindparam("of"), counters.c.value < bindparam("to"))
+    .values(value=bindparam("to"))
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,9 +149,8 @@ class Registry:
 
     async def paused(self) -> frozenset[tuple[str, str]]:
         """Instance and name of every paused queue."""
-        statement = select(queues.c.instance_id, queues.c.name).where(queues.c.paused)
         async with self._database.read() as connection:
-            return frozenset((row.instance_id, row.name) for row in await connection.execute(statement))
+            return frozenset((row.instance_id, row.name) for row in await connection.execute(_PAUSED))
 
     # -- workers ------------------------------------------------------------------------------
 
@@ -230,16 +239,15 @@ class Registry:
         """Take a part that one process plays at a time, or keep it; says whether the holder has it now."""
         now = self._clock.now()
         row = {"holder": holder, "until": now + timedelta(seconds=seconds)}
-        free = or_(leases.c.holder == holder, leases.c.until < now)
+        given = {"taker": holder, "now": now}
         return await self._database.writer.run(
-            lambda connection: put(connection, leases, {"name": name}, row, where=free)
+            lambda connection: put(connection, leases, {"name": name}, row, where=_FREE, given=given)
         )
 
     async def is_taken(self, name: str, holder: str) -> bool:
         """Whether another plays that part now. It writes nothing: most who want a part find that it is taken."""
-        statement = select(leases.c.holder, leases.c.until).where(leases.c.name == name)
         async with self._database.read() as connection:
-            known = (await connection.execute(statement)).first()
+            known = (await connection.execute(_LEASE, {"name": name})).first()
         return known is not None and known.holder != holder and known.until >= self._clock.now()
 
     async def give_up_lease(self, name: str, holder: str) -> None:
@@ -255,5 +263,5 @@ class Registry:
 
     async def set_cursor(self, name: str, value: int) -> None:
         """Note how far a reader has come; one that is behind another does not take it back."""
-        further = update(counters).where(counters.c.name == name, counters.c.value < value).values(value=value)
-        await self._database.writer.run(lambda connection: connection.execute(further).close())
+        further = {"of": name, "to": value}
+        await self._database.writer.run(lambda connection: connection.execute(_MOVE_CURSOR, further).close())

@@ -5,12 +5,25 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, and_, bindparam, func, not_, or_, select, tuple_
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Integer,
+    Row,
+    Select,
+    and_,
+    bindparam,
+    func,
+    not_,
+    or_,
+    select,
+    tuple_,
+)
 
 from taskyard.lifecycle import HELD, TaskStatus
 from taskyard.principal import EVERYTHING, Scope
 from taskyard.store.database import Database
-from taskyard.store.indexes import DUE, HAS_HOLDER, READY
+from taskyard.store.indexes import DUE, HAS_HOLDER, IS_HELD, READY
 from taskyard.store.listing import Page, Sort, TaskFilter, TaskPage, cut, matching, paged, within
 from taskyard.store.tables import agents, counters, events, queues, steps, tasks
 from taskyard.task import AgentSummary, Event, EventKind, Payload, Ready, Step, StepStatus, Task
@@ -28,12 +41,31 @@ _IN_A_PAUSED_QUEUE = tuple_(tasks.c.instance_id, tasks.c.queue).in_(
 )
 _WITHOUT_PAYLOAD = _SELECT.select_from(_WITH_AGENT)
 _WITH_PAYLOAD = _SELECT.add_columns(tasks.c.input, tasks.c.output).select_from(_WITH_AGENT)
-_READY = select(*(tasks.c[name] for name in Ready._fields)).where(READY)
-#: The read of every claim, whether with the payload. Made once: to make it takes as long as to run it.
+
+# Of claims and loops. Made once: to make a statement takes longer than to run it.
+_LIMIT = bindparam("limit", type_=Integer)
+_MOMENT: BindParameter[datetime] = bindparam("moment")
+#: The read of every claim, whether with the payload.
 _BY_ID: dict[bool, Select[Any]] = {
     payload: statement.where(tasks.c.id.in_(bindparam("ids", expanding=True)))
     for payload, statement in ((False, _WITHOUT_PAYLOAD), (True, _WITH_PAYLOAD))
 }
+_DUE = _WITHOUT_PAYLOAD.where(DUE, tasks.c.run_at <= _MOMENT).order_by(tasks.c.run_at).limit(_LIMIT)
+_LEASE_EXPIRED = _WITHOUT_PAYLOAD.where(IS_HELD, tasks.c.lease_until < _MOMENT).limit(_LIMIT)
+_PAST_DEADLINE = _WITHOUT_PAYLOAD.where(IS_HELD, tasks.c.deadline_at < _MOMENT).limit(_LIMIT)
+_READY = select(*(tasks.c[name] for name in Ready._fields)).where(READY).order_by(tasks.c.queue_seq).limit(_LIMIT)
+_READY_AFTER = _READY.where(tasks.c.queue_seq > bindparam("after"))
+_LOG_AFTER = select(events).where(events.c.seq > bindparam("after")).order_by(events.c.seq).limit(_LIMIT)
+_READY_BETWEEN = _READY.where(
+    tasks.c.id.in_(
+        select(events.c.task_id).where(
+            events.c.seq > bindparam("after"),
+            events.c.seq <= bindparam("upto"),
+            events.c.kind.in_([EventKind.STATUS, EventKind.PRIORITY]),
+        )
+    )
+)
+_HEAD = select(counters.c.value).where(counters.c.name == "event")
 
 
 class TaskReader:
@@ -54,9 +86,7 @@ class TaskReader:
         statement = _BY_ID[payload]
         if scope != EVERYTHING:
             statement = statement.where(within(scope))
-        async with self._database.read() as connection:
-            rows = (await connection.execute(statement, {"ids": ids})).all()
-        return [_task(row, payload) for row in rows]
+        return [_task(row, payload) for row in await self._rows(statement, ids=ids)]
 
     async def payloads(self, task_ids: Sequence[str], scope: Scope) -> dict[str, Payload]:
         """The large parts by task id."""
@@ -136,48 +166,35 @@ class TaskReader:
 
     async def queued_after(self, queue_seq: int, limit: int) -> list[Ready]:
         """Everything that is QUEUED, in the order of its sequence: for filling an index anew."""
-        return await self._select_ready(tasks.c.queue_seq > queue_seq, limit)
+        return [Ready._make(row) for row in await self._rows(_READY_AFTER, after=queue_seq, limit=limit)]
 
     async def queued_between(self, after_seq: int, upto_seq: int, limit: int) -> list[Ready]:
         """What is QUEUED now and has come into its line, or moved in it, by an event in this part of the log."""
-        told = select(events.c.task_id).where(
-            events.c.seq > after_seq,
-            events.c.seq <= upto_seq,
-            events.c.kind.in_([EventKind.STATUS, EventKind.PRIORITY]),
-        )
-        return await self._select_ready(tasks.c.id.in_(told), limit)
+        rows = await self._rows(_READY_BETWEEN, after=after_seq, upto=upto_seq, limit=limit)
+        return [Ready._make(row) for row in rows]
 
     async def due(self, now: datetime, limit: int) -> list[Task]:
         """Waiting tasks whose time has come, longest due first."""
-        return await self._select(
-            and_(DUE, tasks.c.run_at <= now),
-            False,
-            order=[tasks.c.run_at],
-            limit=limit,
-        )
+        return [_task(row, False) for row in await self._rows(_DUE, moment=now, limit=limit)]
 
     async def lease_expired(self, now: datetime, limit: int) -> list[Task]:
         """Held tasks whose claim ran out."""
-        return await self._select(
-            and_(tasks.c.lease_until < now, tasks.c.status.in_(sorted(HELD))), False, limit=limit
-        )
+        return [_task(row, False) for row in await self._rows(_LEASE_EXPIRED, moment=now, limit=limit)]
+
+    async def past_deadline(self, before: datetime, limit: int) -> list[Task]:
+        """Held tasks that should have ended before then."""
+        return [_task(row, False) for row in await self._rows(_PAST_DEADLINE, moment=before, limit=limit)]
 
     async def held_by(self, holders: Sequence[str], limit: int) -> list[Task]:
         """Tasks that these workers hold."""
         return await self._select(
-            and_(tasks.c.holder.in_(holders), tasks.c.status.in_(sorted(HELD))), False, limit=limit
-        )
-
-    async def past_deadline(self, before: datetime, limit: int) -> list[Task]:
-        """Held tasks that should have ended before then."""
-        return await self._select(
-            and_(tasks.c.deadline_at < before, tasks.c.status.in_(sorted(HELD))), False, limit=limit
+            and_(tasks.c.holder.in_(holders), IS_HELD), False, limit=limit
         )
 
     async def started_before(self, scope: Scope, moment: datetime, limit: int) -> list[Task]:
         """Held tasks whose run began before then; one that is only assigned has no run yet."""
         return await self._select(
-            and_(within(scope), HAS_HOLDER, tasks.c.status.in_(sorted(HELD)), tasks.c.started_at < moment),
+            and_(within(scope), HAS_HOLDER, IS_HELD, tasks.c.started_at < moment),
             False,
             limit=limit,
         )
@@ -232,20 +249,17 @@ class TaskReader:
 
     async def events_after(self, seq: int, limit: int) -> list[Event]:
         """The log of the whole deployment from a cursor on, in order."""
-        statement = select(events).where(events.c.seq > seq).order_by(events.c.seq).limit(limit)
-        async with self._database.read() as connection:
-            return [_event(row) for row in await connection.execute(statement)]
+        return [_event(row) for row in await self._rows(_LOG_AFTER, after=seq, limit=limit)]
 
     async def head(self) -> int:
         """`seq` of the newest event; 0 before the first. It stays when old events are deleted."""
-        statement = select(counters.c.value).where(counters.c.name == "event")
-        async with self._database.read() as connection:
-            return int((await connection.execute(statement)).scalar_one())
+        ((value,),) = await self._rows(_HEAD)
+        return int(value)
 
-    async def _select_ready(self, where: ColumnElement[bool], limit: int) -> list[Ready]:
-        statement = _READY.where(where).order_by(tasks.c.queue_seq).limit(limit)
+    async def _rows(self, statement: Select[Any], **given: Any) -> Sequence[Row[Any]]:
         async with self._database.read() as connection:
-            return [Ready(*row) for row in await connection.execute(statement)]
+            rows: Sequence[Row[Any]] = (await connection.execute(statement, given)).all()
+        return rows
 
     async def _select(
         self,
