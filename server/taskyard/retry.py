@@ -7,9 +7,10 @@ from datetime import timedelta
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """Exponential backoff with jitter over its upper half, which stays at the cap too.
+    """Exponential backoff with full jitter, which stays at the cap too.
 
-    `base` and `cap` are seconds.
+    `base` and `cap` are seconds. Of what failed together, less jitter would bring more back together: with waits over
+    the upper half alone, a wave of retries has a peak of more than twice its mean.
     """
 
     base: float = 1.0
@@ -18,9 +19,9 @@ class Backoff:
     def delay(self, retry_count: int, uniform: Callable[[float, float], float]) -> timedelta:
         """The wait before retry number `retry_count` (0 is the first).
 
-        It lies in [d/2, d] with d = min(cap, base * 2^retry_count). `uniform(a, b)` gives a random
+        It lies in [0, d] with d = min(cap, base * 2^retry_count). `uniform(a, b)` gives a random
         number between a and b, as `random.Random.uniform` does.
         """
         # The exponent is bounded: 2.0 ** 1100 would overflow a float long after the cap decided.
         longest = min(self.cap, self.base * 2.0 ** min(retry_count, 64))
-        return timedelta(seconds=uniform(longest / 2, longest))
+        return timedelta(seconds=uniform(0, longest))
