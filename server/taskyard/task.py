@@ -151,13 +151,32 @@ class Task:
         """This task as it stood right after `event`, which may be older than the row that was read."""
         if event.version == self.version:
             return self
-        changed: dict[str, Any] = {
-            name: from_millis(value) if name in STATE_TIMES and value is not None else value
-            for name, value in event.state.items()
-        }
-        changed["status"] = TaskStatus(changed["status"])
         # The large parts are read anew where they are asked for: an output may have come or gone.
-        return replace(self, **changed, version=event.version, updated_at=event.at, payload=None)
+        return replace(self, **_fields(event.state), version=event.version, updated_at=event.at, payload=None)
+
+    @classmethod
+    def claimed(cls, event: "Event") -> "Task":
+        """The task as it stood right after this claim, which has its `rest`."""
+        assert event.rest is not None
+        values = _fields({**event.state, **event.rest})
+        agent, payload = values.pop("agent"), Payload(values.pop("input"), None)
+        return cls(
+            id=event.task_id,
+            instance_id=event.instance_id,
+            version=event.version,
+            updated_at=event.at,
+            agent=None if agent is None else AgentSummary(**agent),
+            payload=payload,
+            **values,
+        )
+
+
+def _fields(plain: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of a task, whose times are milliseconds since 1970."""
+    fields = {
+        name: from_millis(value) if name in TIMES and value is not None else value for name, value in plain.items()
+    }
+    return fields | {"status": TaskStatus(plain["status"])}
 
 
 class Ready(NamedTuple):
@@ -200,6 +219,18 @@ STATE_FIELDS = (
     "processing_ms",
 )
 STATE_TIMES = frozenset(name for name in STATE_FIELDS if name.endswith("_at"))
+#: The other fields of a task, but for its id, instance, version and time of change, which each event has.
+REST_FIELDS = (
+    "owner",
+    "max_retries",
+    "lease_until",
+    "timeout_ms",
+    "scheduled_for",
+    "estimated_cost",
+    "idempotency_key",
+    "created_at",
+)
+TIMES = STATE_TIMES | {"lease_until", "scheduled_for", "created_at"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +248,8 @@ class Event:
     #: `STATE_FIELDS` after the change, times in milliseconds since 1970.
     state: Mapping[str, Any]
     detail: Mapping[str, Any] | None = None
+    #: Of a claim, for its claimer alone: `REST_FIELDS` after it, `input` and `agent`. It is neither stored nor sent.
+    rest: Mapping[str, Any] | None = field(default=None, compare=False, repr=False)
 
     @property
     def status(self) -> TaskStatus:

@@ -1,6 +1,7 @@
 """What goes wrong around a claim: nothing is stranded, blamed or begun in vain."""
 
 import asyncio
+import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import timedelta
@@ -62,7 +63,8 @@ class FailingRead:
 async def test_a_claim_that_cannot_be_read_is_given_back(
     runtime: Runtime, user: Principal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    task = await submit(runtime, user)
+    # Too large to come with the claim, whatever the database.
+    task = await submit(runtime, user, input={"text": secrets.token_hex(4000)})
     FailingRead(monkeypatch)
     with pytest.raises(Unavailable):
         await claim(runtime)

@@ -384,44 +384,45 @@ class ClaimService:
         holding: Callable[[Entry], Mapping[str, Any]],
     ) -> Sequence[Task]:
         async def commit(entries: Sequence[Entry]) -> Sequence[Task]:
-            # Beside the claim, whose event says all that it changes: what was submitted stays as it is.
-            reading = asyncio.create_task(
-                self._reader.get_many([entry.task_id for entry in entries], EVERYTHING, payload=True)
+            events = await self._writer.write_many(
+                [
+                    move(
+                        entry.task_id,
+                        status,
+                        actor=actor,
+                        statuses=frozenset({TaskStatus.QUEUED}),
+                        generation=entry.generation,
+                        raised=frozenset({"attempt"}),
+                        values=holding(entry),
+                        whole=True,
+                    )
+                    for entry in entries
+                ]
             )
-            try:
-                events = await self._writer.write_many(
-                    [
-                        move(
-                            entry.task_id,
-                            status,
-                            actor=actor,
-                            statuses=frozenset({TaskStatus.QUEUED}),
-                            generation=entry.generation,
-                            raised=frozenset({"attempt"}),
-                            values=holding(entry),
-                        )
-                        for entry in entries
-                    ]
-                )
-            except BaseException:
-                await _drop(reading)
-                raise
             claimed = [event for event in events if event is not None]
-            if not claimed:
-                await _drop(reading)
-                return []
             try:
-                found = {task.id: task for task in await reading}
+                return await self._begun(claimed)
             except BaseException:
                 await asyncio.shield(self._give_back(claimed))
                 raise
-            return [
-                replace(task.as_of(event), lease_until=event.at + self._lease, payload=task.payload)
-                for event in claimed
-                if (task := found.get(event.task_id)) is not None
-            ]
 
         return await queue.claim(want, commit)
+
+    async def _begun(self, claimed: Sequence[Event]) -> Sequence[Task]:
+        """The tasks of these claims; what the writer did not give with them is read."""
+        missing = [event.task_id for event in claimed if event.rest is None]
+        found = {task.id: task for task in await self._reader.get_many(missing, EVERYTHING, payload=True)}
+
+        def begun(event: Event) -> Task | None:
+            if event.rest is not None:
+                return Task.claimed(event)
+            task = found.get(event.task_id)
+            if task is None:
+                return None
+            # What was submitted stays as it is; the event says all that the claim has changed.
+            return replace(task.as_of(event), lease_until=event.at + self._lease, payload=task.payload)
+
+        return [task for event in claimed if (task := begun(event)) is not None]
 
     async def _give_back(self, claimed: Sequence[Event]) -> None:
         """Queue again what was claimed and cannot be run; where that fails, too, its leases run out."""
@@ -430,14 +431,6 @@ class ClaimService:
                 await self.release(Run(event.task_id, event.attempt, event.actor))
             except TaskyardError:
                 logger.warning("task %s was claimed and could not be given back", event.task_id, exc_info=True)
-
-
-async def _drop(reading: "asyncio.Task[list[Task]]") -> None:
-    """What it would give, or fail with, is of no use any more."""
-    reading.cancel()
-    await asyncio.wait({reading})
-    if not reading.cancelled():
-        reading.exception()  # it is seen, and is not logged
 
 
 def _holding(holder: str, until: After | DeadlineAfter, timeout: DeadlineAfter) -> dict[str, Any]:

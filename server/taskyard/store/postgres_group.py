@@ -66,6 +66,7 @@ class Group:
 
     def _event(self, item: Write, row: asyncpg.Record) -> Event:
         state = dict.fromkeys(STATE_FIELDS) | orjson.loads(row["state"])
+        rest = None if row["rest"] is None else orjson.loads(row["rest"])
         kind, actor, detail = _told(item)
         return Event(
             row["seq"],
@@ -78,6 +79,7 @@ class Group:
             self.now,
             state,
             detail,
+            rest,
         )
 
     def _insert(self, item: Insert) -> dict[str, Any]:
@@ -105,6 +107,8 @@ class Group:
         ):
             if guard is not None:
                 changed[name] = self._bound(guard)
+        if item.whole:
+            changed["whole"] = True
         if item.step is not None:
             changed["step"] = {"name": item.step.name, "status": item.step.status, "output": item.step.output}
         return changed

@@ -7,11 +7,13 @@ as `APPLY` for each, then `NUMBER` for each, so that the counter of events is lo
 Items come as JSON documents, one a task; a task is in a group once. What does not come back was not allowed.
 """
 
+from collections.abc import Sequence
+
 from sqlalchemy import Column
 from sqlalchemy.dialects.postgresql.base import PGDialect
 
 from taskyard.store.tables import tasks
-from taskyard.task import STATE_FIELDS, STATE_TIMES
+from taskyard.task import REST_FIELDS, STATE_FIELDS, TIMES
 
 #: Columns that a change may set, those that it may raise by one, and those that it may set to the task's deadline.
 _KEYS = {"id", "instance_id", "version", "idempotency_key", "queue_seq"}
@@ -19,6 +21,9 @@ FIXED = frozenset(_KEYS | {"input", "request_hash", "created_at", "updated_at"})
 SETTABLE = tuple(column.name for column in tasks.columns if column.name not in FIXED)
 RAISABLE = frozenset({"attempt", "generation", "retry_count", "lost_count"})
 DEADLINES = frozenset({"lease_until", "deadline_at"})
+
+#: Bytes of an input that is given back by the statement that claims its task.
+SMALL = 2000
 
 _COLUMNS = tuple(column.name for column in tasks.columns)
 _DIALECT = PGDialect()  # type: ignore[no-untyped-call]  # SQLAlchemy's own has no types
@@ -28,15 +33,29 @@ def _typed(*columns: Column[object]) -> str:
     return ", ".join(f"{column.name} {column.type.compile(dialect=_DIALECT)}" for column in columns)
 
 
+def _pairs(table: str, names: Sequence[str]) -> str:
+    """Names and values for `jsonb_build_object`, times in milliseconds since 1970."""
+    return ", ".join(
+        f"'{name}', (extract(epoch FROM {table}.{name}) * 1000)::bigint"
+        if name in TIMES
+        else f"'{name}', {table}.{name}"
+        for name in names
+    )
+
+
 def _state(table: str) -> str:
     """The small fields of the row, as an event carries them."""
-    pairs = (
-        f"'{name}', (extract(epoch FROM {table}.{name}) * 1000)::bigint"
-        if name in STATE_TIMES
-        else f"'{name}', {table}.{name}"
-        for name in STATE_FIELDS
+    return f"jsonb_build_object({_pairs(table, STATE_FIELDS)})"
+
+
+#: What a claimer needs of the row beside the state. PostgreSQL sends it before the commit, with the counter locked:
+#: where it is not small, it is read afterwards.
+_REST = f"""CASE WHEN c.whole AND t.output IS NULL AND pg_column_size(t.input) < {SMALL} THEN jsonb_build_object(
+    {_pairs("t", REST_FIELDS)}, 'input', t.input, 'agent', (
+        SELECT jsonb_build_object('id', a.id, 'name', a.name, 'type', a.type)
+        FROM agents AS a WHERE a.instance_id = t.instance_id AND a.id = t.agent_id
     )
-    return f"jsonb_build_object({', '.join(pairs)})"
+) END"""
 
 
 def _assignment(name: str) -> str:
@@ -64,14 +83,15 @@ inserted AS (
     SELECT {", ".join("coalesce(place, queue_seq)" if name == "queue_seq" else name for name in _COLUMNS)}
     FROM new ORDER BY id
     ON CONFLICT DO NOTHING
-    RETURNING t.id, t.instance_id, t.version, t.attempt, {_state("t")} AS state
+    RETURNING t.id, t.instance_id, t.version, t.attempt, {_state("t")} AS state,
+        NULL::jsonb AS rest
 ),
 change AS MATERIALIZED (
     SELECT item.*, given.*, CASE WHEN given.status = 'QUEUED' THEN nextval('task_queue_seq') END AS place
     FROM unnest($4::jsonb[]) AS change (doc),
         LATERAL jsonb_to_record(change.doc) AS item (
             task_id text, statuses text[], if_attempt int, if_generation int, if_version int,
-            lease_before timestamptz, given jsonb, raised jsonb, deadlines jsonb, step jsonb
+            lease_before timestamptz, given jsonb, raised jsonb, deadlines jsonb, step jsonb, whole boolean
         ),
         LATERAL jsonb_to_record(item.given) AS given ({_typed(*(tasks.c[name] for name in SETTABLE))})
 ),
@@ -85,7 +105,8 @@ changed AS (
         AND (c.if_generation IS NULL OR t.generation = c.if_generation)
         AND (c.if_version IS NULL OR t.version = c.if_version)
         AND (c.lease_before IS NULL OR t.lease_until < c.lease_before)
-    RETURNING t.id, t.instance_id, t.version, t.attempt, {_state("t")} AS state, c.step
+    RETURNING t.id, t.instance_id, t.version, t.attempt, {_state("t")} AS state, c.step,
+        {_REST} AS rest
 ),
 stepped AS (
     INSERT INTO steps (task_id, name, position, attempt, status, output, started_at, finished_at)
@@ -102,15 +123,15 @@ stepped AS (
     RETURNING 1
 ),
 written AS (
-    SELECT id, instance_id, version, attempt, state, $2::jsonb -> id AS about FROM inserted
-    UNION ALL SELECT id, instance_id, version, attempt, state, $2::jsonb -> id FROM changed
+    SELECT id, instance_id, version, attempt, state, rest, $2::jsonb -> id AS about FROM inserted
+    UNION ALL SELECT id, instance_id, version, attempt, state, rest, $2::jsonb -> id FROM changed
 ),
 """
 
 _EVENT = "seq, task_id, instance_id, version, attempt, kind, actor, at, state, detail"
 _TOLD = "r.about ->> 1, r.about ->> 2, $1::timestamptz, r.state, nullif(r.about -> 3, 'null')"
 #: Whoever is told leaves out what is null: what one statement sends stays small.
-_ROW = "task_id, instance_id, version, jsonb_strip_nulls(state) AS state"
+_ROW = "id AS task_id, instance_id, version, jsonb_strip_nulls(state) AS state, rest"
 
 # The counter's row is locked once every other row is: only then does the number of events come to be known.
 WRITE = f"""{_APPLY}
@@ -124,14 +145,17 @@ head AS (
     UPDATE counters SET value = value + (SELECT events FROM total)
     WHERE name = 'event' AND (SELECT events FROM total) > 0
     RETURNING value - (SELECT events FROM total) AS seq
+),
+told AS (
+    INSERT INTO events ({_EVENT})
+    SELECT head.seq + r.place, r.id, r.instance_id, r.version, r.attempt, {_TOLD}
+    FROM head, ready AS r ORDER BY r.place
 )
-INSERT INTO events ({_EVENT})
-SELECT head.seq + r.place, r.id, r.instance_id, r.version, r.attempt, {_TOLD} FROM head, ready AS r ORDER BY r.place
-RETURNING seq, {_ROW}
+SELECT head.seq + ready.place AS seq, {_ROW} FROM head, ready
 """
 
 APPLY = f"""{_APPLY.rstrip().rstrip(",")}
-SELECT 0::bigint AS seq, id AS {_ROW} FROM written
+SELECT 0::bigint AS seq, {_ROW} FROM written
 """
 
 # $1 now, $2 rows in the order of their events: [id, kind, actor, detail, instance id, version, attempt, state].

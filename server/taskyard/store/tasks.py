@@ -187,9 +187,7 @@ class TaskReader:
 
     async def held_by(self, holders: Sequence[str], limit: int) -> list[Task]:
         """Tasks that these workers hold."""
-        return await self._select(
-            and_(tasks.c.holder.in_(holders), IS_HELD), False, limit=limit
-        )
+        return await self._select(and_(tasks.c.holder.in_(holders), IS_HELD), False, limit=limit)
 
     async def started_before(self, scope: Scope, moment: datetime, limit: int) -> list[Task]:
         """Held tasks whose run began before then; one that is only assigned has no run yet."""

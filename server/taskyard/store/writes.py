@@ -64,7 +64,8 @@ class Change:
 
     `statuses` are those from which it is allowed. `attempt`, `generation` and `version`, where given,
     must match too, and with `lease_before` the lease must have run out before then. `values` are set by
-    column, the columns in `raised` rise by one.
+    column, the columns in `raised` rise by one. `whole` asks for the event's `rest`, which a writer gives if it
+    costs nothing more.
     """
 
     task_id: str
@@ -79,6 +80,7 @@ class Change:
     lease_before: datetime | None = None
     detail: Mapping[str, Any] | None = None
     step: StepWrite | None = None
+    whole: bool = False
 
 
 Write: TypeAlias = Insert | Change
@@ -97,6 +99,7 @@ def move(
     version: int | None = None,
     lease_before: datetime | None = None,
     detail: Mapping[str, Any] | None = None,
+    whole: bool = False,
 ) -> Change:
     """A change of status: the only way to write one.
 
@@ -124,6 +127,7 @@ def move(
         version=version,
         lease_before=lease_before,
         detail=detail,
+        whole=whole,
     )
 
 
