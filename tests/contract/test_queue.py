@@ -401,6 +401,90 @@ async def test_all_choices_hold_together(line: Line) -> None:
     assert await line.drain(by=5, **want) == ["right"]
 
 
+# -- the scope of a claimer -----------------------------------------------------------------------
+
+
+ONE = Scope(frozenset({"one"}))
+#: More foreign entries than an index passes over before it gives up.
+MANY = 450
+
+
+@pytest.mark.parametrize("by", [1, 7, 60])
+async def test_inside_a_scope_the_order_is_that_of_all(line: Line, by: int) -> None:
+    chance = random.Random(by)
+    tasks = [(name, chance.randint(1, 10), chance.choice(["one", "two", "three"])) for name in names("t", 60)]
+    for name, priority, instance_id in tasks:
+        kind, queue = chance.choice("xyz"), chance.choice("qr")
+        await line.put(name, priority=priority, instance_id=instance_id, task_type=kind, queue=queue)
+    in_order = sorted(tasks, key=lambda task: -task[1])
+    mine = [name for name, _, instance_id in in_order if instance_id != "three"]
+    scope = Scope(frozenset({"one", "two"}))
+    assert await line.peek(scope=scope) == mine
+    assert await line.drain(by, scope=scope) == mine
+    assert {entry.instance_id for batch in line.offered for entry in batch} == {"one", "two"}
+    assert await line.drain(by) == [name for name, _, instance_id in in_order if instance_id == "three"]
+
+
+@pytest.mark.parametrize("foreign", [150, MANY])
+@pytest.mark.parametrize("by", [1, 4])
+async def test_what_stands_behind_foreign_entries_is_found(line: Line, foreign: int, by: int) -> None:
+    """In front of all, and again between the second and the third; in two queues, one of which is foreign."""
+    inserts = [an_insert(name, priority=9, instance_id="two") for name in names("in-front", foreign)]
+    await line.core.database.writer.write_many(inserts)
+    await line.put("elsewhere", priority=10, instance_id="two", queue="other")
+    await line.put("mine-1", "mine-2", priority=5, instance_id="one")
+    inserts = [an_insert(name, priority=5, instance_id="two") for name in names("between", foreign)]
+    await line.core.database.writer.write_many(inserts)
+    await line.put("mine-3", "mine-4", priority=5, instance_id="one")
+    mine = ["mine-1", "mine-2", "mine-3", "mine-4"]
+    assert await line.peek(scope=ONE) == mine
+    assert await line.drain(by, scope=ONE) == mine
+    assert await line.peek(1) == ["elsewhere"], "the others have stayed in line"
+    assert len(await line.drain(by=100)) == 1 + 2 * foreign
+
+
+async def test_with_a_scope_and_without_side_by_side_each_task_is_claimed_once(line: Line) -> None:
+    mine, theirs = names("mine", 40), names("theirs", 40)
+    for name, other in zip(mine, theirs, strict=True):
+        await line.put(name, instance_id="one")
+        await line.put(other, instance_id="two")
+    scopes: list[dict[str, Scope]] = [{"scope": ONE}, {"scope": ONE}, {}]
+    shares = await asyncio.gather(*(line.drain(by=3, **scope) for scope in scopes))
+    assert set(shares[0] + shares[1]) <= set(mine)
+    assert sorted(name for share in shares for name in share) == sorted(mine + theirs)
+
+
+@pytest.mark.parametrize("by", [1, 7, 40])
+async def test_inside_a_scope_nobody_starves(line: Line, clock: FakeClock, by: int) -> None:
+    """Foreign tasks that have waited for longer use up no turn."""
+    await line.put(*names("foreign", 5), priority=1, instance_id="two")
+    await line.put("old-1", "old-2", priority=1, instance_id="one")
+    clock.advance(LONG)
+    new = names("new", 37)
+    await line.put(*new, priority=9, instance_id="one")
+    in_turn = [*new[:15], "old-1", *new[15:30], "old-2", *new[30:]]
+    assert await line.peek(32, scope=ONE) == in_turn[:32]
+    assert await line.drain(by, scope=ONE) == in_turn
+    assert await line.peek() == names("foreign", 5)
+
+
+@pytest.mark.parametrize("by", [1, 7])
+@pytest.mark.parametrize("priority", [1, 9])
+async def test_behind_many_foreign_entries_nobody_starves(
+    line: Line, clock: FakeClock, by: int, priority: int
+) -> None:
+    """They stand before the old task alone, or before everything."""
+    inserts = [an_insert(name, priority=priority, instance_id="two") for name in names("foreign", MANY)]
+    await line.core.database.writer.write_many(inserts)
+    await line.put("old", priority=1, instance_id="one")
+    clock.advance(LONG)
+    await line.put(*names("new", 37), priority=9, instance_id="one")
+    claimed = await line.drain(by, scope=ONE)
+    assert [name for name in claimed if name != "old"] == names("new", 37)
+    # Turns that the index has counted and those of the table are not added up.
+    assert claimed.index("old") <= 30
+
+
 # -- peek -----------------------------------------------------------------------------------------
 
 
@@ -477,6 +561,32 @@ async def test_a_paused_queue_uses_up_no_turn(line: Line, clock: FakeClock, paus
     await line.put(*names("new", 20), priority=9)
     await pause(True)
     assert (await line.drain(by=6)).index("old") == 15
+
+
+async def test_a_pause_holds_inside_a_scope(line: Line, pause: Pause) -> None:
+    await line.put("paused", instance_id="one", queue="q", priority=10)
+    await line.put("mine", instance_id="one", queue="r")
+    await line.put("foreign", instance_id="two", queue="q")
+    await pause(True)
+    assert await line.peek(scope=ONE) == ["mine"]
+    assert await line.claim(5, scope=ONE) == ["mine"]
+    assert await line.claim(5, scope=ONE) == []
+    await pause(False)
+    assert await line.claim(5, scope=ONE) == ["paused"]
+    assert await line.claim(5) == ["foreign"]
+
+
+async def test_what_is_paused_elsewhere_keeps_nobody_back(line: Line, pause: Pause) -> None:
+    inserts = [an_insert(name, priority=9, instance_id="one", queue="q") for name in names("paused", MANY)]
+    await line.core.database.writer.write_many(inserts)
+    await line.put("foreign", priority=8, instance_id="three", queue="q")
+    await line.put("mine", instance_id="two", queue="q")
+    await pause(True)
+    scope = Scope(frozenset({"two"}))
+    assert await line.peek(scope=scope) == ["mine"]
+    assert await line.claim(5, scope=scope) == ["mine"]
+    await pause(False)
+    assert await line.claim(1) == names("paused", 1)
 
 
 # -- a new process --------------------------------------------------------------------------------

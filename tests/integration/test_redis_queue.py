@@ -14,6 +14,7 @@ from tests.support.redis_lines import beside, queue_of, redis_line
 from tests.support.servers import RedisServer
 
 from taskyard.errors import StartupError
+from taskyard.principal import Principal, Role, Scope
 from taskyard.queue.entry import Entry, Want
 from taskyard.queue.redis_lines import RedisLines
 from taskyard.redis_link import RedisLink, Script
@@ -51,6 +52,30 @@ async def test_claims_come_from_redis_and_not_from_the_table(line: Line) -> None
     await meddle(line.core, "UPDATE tasks SET priority = 10 WHERE id = 'b'")
     assert await line.claim() == ["a"]
     assert await line.peek() == ["b"]
+
+
+@pytest.mark.parametrize(("foreign", "by_redis"), [(150, True), (300, False)])
+async def test_a_claim_limited_to_some_instances_passes_over_others_and_turns_to_the_table_if_they_are_many(
+    line: Line, foreign: int, by_redis: bool
+) -> None:
+    await line.put(*names("foreign", foreign), instance_id="two")
+    await line.put("a", "b", instance_id="one")
+    await meddle(line.core, "UPDATE tasks SET priority = 10 WHERE id = 'b'")
+    first, second = ("a", "b") if by_redis else ("b", "a")
+    one = Scope(frozenset({"one"}))
+    assert await line.peek(1, scope=one) == [first]
+    assert await line.claim(scope=one) == [first]
+    agent = Principal("agent-9", Role.AGENT, frozenset({"one"}))
+    assert [task.id for task in await line.core.claims.peek(agent, Want(limit=1))] == [second]
+    assert [task.id for task in await line.core.claims.dequeue(agent, Want(limit=1))] == [second]
+    assert not queue_of(line).lost.is_set()
+
+
+async def test_no_name_of_an_instance_stands_for_others(line: Line) -> None:
+    await line.put("a", instance_id="one")
+    for odd in ("", "\n", "one\ntwo", '"one"', "*"):
+        assert await line.claim(scope=Scope(frozenset({odd}))) == []
+    assert await line.claim(scope=Scope(frozenset({"two", "one"}))) == ["a"]
 
 
 async def test_several_lines_are_claimed_in_the_order_of_all(line: Line) -> None:

@@ -57,7 +57,7 @@ class TaskManager:
             agent_type=agent_type,
             scope=queue.principal.scope,
         )
-        self._janitor = Janitor(queue.runtime.maintenance)
+        self._janitor = Janitor(queue.runtime.maintenance, queue.runtime.duty, queue.runtime.relay)
         self._started = False
 
     async def start(self) -> None:

@@ -1,5 +1,6 @@
 """The lines of a queue in Redis, one for each queue name: entries in sorted sets, changed by the scripts in lua/."""
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -24,11 +25,16 @@ _LUA = Path(__file__).parent / "lua"
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a line gave. `more`: it had enough to do with other things, and should be asked again."""
+    """What a line gave.
+
+    `more`: it had enough to do with other things, and should be asked again. `too_far`: it gave nothing, because
+    too many entries of other instances lie in front.
+    """
 
     best: list[Entry]
     starved: list[Entry]
-    more: bool
+    more: bool = False
+    too_far: bool = False
 
 
 class RedisLines:
@@ -70,23 +76,21 @@ class RedisLines:
         one ("o"). None: the line is not complete.
         """
         if want.task_types is not None and not want.task_types:
-            return Found([], [], False)
-        arguments = _choice(want, len(picks), old, fixed=2)
-        arguments[4:4] = [picks, HOLD]
+            return Found([], [])
+        arguments = _choice(want, len(picks), old, picks, HOLD)
         reply = await self._link.run(self._take, self._key(name), *arguments)
-        return None if reply is None else Found(_entries(name, reply[1:]), [], bool(reply[0]))
+        return None if reply is None else Found(_entries(name, reply[1:]), [], reply[0] == 1, reply[0] == 2)
 
     async def look(self, name: str, want: Want, limit: int, starved: int, old: datetime) -> Found | None:
         """The best entries, and up to so many of the oldest that came before `old`; all stay in line."""
         if want.task_types is not None and not want.task_types:
-            return Found([], [], False)
-        arguments = _choice(want, limit, old, fixed=1)
-        arguments[4:4] = [starved]
+            return Found([], [])
+        arguments = _choice(want, limit, old, starved)
         reply = await self._link.run(self._look, self._key(name), *arguments)
         if reply is None:
             return None
         entries, count = _entries(name, reply[2:]), reply[1]
-        return Found(entries[:count], entries[count:], bool(reply[0]))
+        return Found(entries[:count], entries[count:], reply[0] == 1, reply[0] == 2)
 
     async def between(self, name: str, low: int, high: int, count: int) -> list[Entry]:
         """Entries whose sequence lies there, up to so many of each priority of each type, in no order."""
@@ -185,11 +189,13 @@ def _script(*names: str) -> Script:
     return Script.of("\n".join((_LUA / f"{name}.lua").read_text(encoding="utf-8") for name in names))
 
 
-def _choice(want: Want, count: int, old: datetime, *, fixed: int) -> list[str | int]:
-    """The arguments that choice.lua reads; `fixed` others stand before the types."""
+def _choice(want: Want, count: int, old: datetime, *others: str | int) -> list[str | int]:
+    """The arguments that choice.lua reads; what else a script needs stands before the types."""
     types = [] if want.task_types is None else list(dict.fromkeys(want.task_types))
     highest = (MAX_PRIORITY - want.min_priority + 1) * BAND - 1
-    return [highest, to_millis(old), count, 0 if want.task_types is None else 5 + fixed, *types]
+    first_type = 0 if want.task_types is None else 6 + len(others)
+    scope = "" if want.scope.instances is None else json.dumps(sorted(want.scope.instances))
+    return [highest, to_millis(old), count, first_type, scope, *others, *types]
 
 
 def _packed(entries: Iterable[Entry]) -> list[str]:

@@ -11,7 +11,6 @@ from typing import TypeVar
 
 from taskyard.clock import Clock
 from taskyard.errors import Unavailable
-from taskyard.principal import EVERYTHING
 from taskyard.queue.base import Commit
 from taskyard.queue.entry import Entry, Want
 from taskyard.queue.redis_lines import Found, RedisLines
@@ -35,12 +34,17 @@ class _Incomplete(Unavailable):
     """A line has no epoch."""
 
 
+class _TooFar(Unavailable):
+    """What is wanted may lie behind too many entries of other instances."""
+
+
 class RedisQueue:
     """`ReadyQueue` over Redis. `starve` is seconds.
 
-    An index by queue and task type knows no agents and no rights: what asks for those is claimed by `table`, and so
-    is everything while Redis is away or its lines are being refilled. The entries of what was claimed so are
-    dropped, or fall to the compare-and-set. Turns of the oldest are counted in each process.
+    An index by queue and task type knows no agents: what asks for those is claimed by `table`, and so is what is
+    limited to some instances and lies behind too many entries of others, and everything while Redis is away or its
+    lines are being refilled. The entries of what was claimed so are dropped, or fall to the compare-and-set. Turns
+    of the oldest are counted in each process.
     """
 
     def __init__(
@@ -70,7 +74,7 @@ class RedisQueue:
             await self._lines.discard(name, part)
 
     async def claim(self, want: Want, commit: Commit[T]) -> list[T]:
-        if _is_for_table(want):
+        if want.by_agent:
             return await self._claim_by_table(want, commit)
         claimed: list[T] = []
         while (missing := want.limit - len(claimed)) > 0:
@@ -98,7 +102,7 @@ class RedisQueue:
         return claimed
 
     async def peek(self, want: Want) -> list[Entry]:
-        if _is_for_table(want):
+        if want.by_agent:
             return await self._table.peek(want)
         try:
             names = await self._names_for(want, anew=True)
@@ -225,6 +229,8 @@ class RedisQueue:
     def _complete(found: Found | None) -> Found:
         if found is None:
             raise _Incomplete(_INCOMPLETE)
+        if found.too_far:
+            raise _TooFar("too many entries of other instances lie in front")
         return found
 
     @property
@@ -267,7 +273,3 @@ class RedisQueue:
         # While they are being filled, the names come one by one.
         self._named_at = None if epoch is None else now
         return epoch, self._names
-
-
-def _is_for_table(want: Want) -> bool:
-    return want.by_agent or want.scope != EVERYTHING

@@ -1,12 +1,25 @@
 -- What the scripts that choose entries share; it follows line.lua.
 -- ARGV: 1 the highest score, 2 entries that came before this time may be old (milliseconds), 3 how many entries,
--- 4 the place of the first argument that names a type, and from there on the types; none: all of them.
+-- 4 the place of the first argument that names a type, and from there on the types; none: all of them,
+-- 5 the instances whose entries are wanted, as JSON; empty: all of them.
 
 local HIGHEST, OLD, COUNT = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3])
 local any_paused = redis.call('SCARD', PAUSED) > 0
 local pauses = {}
 local parked = 0 -- by this call
 local more = false -- whether the call ended early, because it had enough to do with parking
+-- So many entries of other instances are passed over by one call; what lies behind them is left to the table.
+local PASSING = 200
+local passed = 0 -- by this call
+local too_far = false -- whether the call ended early, because of these
+
+local scope -- the instances as a set; nil: all of them
+if ARGV[5] ~= '' then
+  scope = {}
+  for _, instance in ipairs(cjson.decode(ARGV[5])) do
+    scope[instance] = true
+  end
+end
 
 local function is_paused(instance)
   if not any_paused then
@@ -18,13 +31,14 @@ local function is_paused(instance)
   return pauses[instance]
 end
 
--- Up to `count` entries of a type between two scores, best first; the `skip` best ones are left out.
--- What is paused is parked on the way.
+-- `count` entries of a type between two scores, or a few more, best first; the `skip` best ones are left out.
+-- What is paused is parked on the way. Then: how many of other instances were passed over.
 local function scan(task_type, low, high, skip, count)
-  local key, found = ready_key(task_type), {}
+  local key, found, foreign = ready_key(task_type), {}, 0
   while #found < count do
     local chunk = redis.call(
-      'ZRANGEBYSCORE', key, low, high, 'WITHSCORES', 'LIMIT', skip + #found, count - #found
+      'ZRANGEBYSCORE', key, low, high, 'WITHSCORES',
+      'LIMIT', skip + foreign + #found, math.max(count - #found, foreign)
     )
     if #chunk == 0 then
       break
@@ -36,6 +50,8 @@ local function scan(task_type, low, high, skip, count)
         redis.call('ZADD', parked_key(instance), score, task_type .. '\n' .. member)
         redis.call('ZREM', key, member)
         parked = parked + 1
+      elseif scope and not scope[instance] then
+        foreign = foreign + 1
       else
         found[#found + 1] = {
           type = task_type, member = member, score = score, rank = tonumber(score), entered = tonumber(entered, 16)
@@ -46,8 +62,13 @@ local function scan(task_type, low, high, skip, count)
       more = true
       break
     end
+    if passed + foreign >= PASSING and #found < count then
+      too_far = true
+      break
+    end
   end
-  return found
+  passed = passed + foreign
+  return found, foreign
 end
 
 local sources = {}
@@ -76,7 +97,9 @@ local function head(source, gone)
   while true do
     local item = source.items[source.at]
     if item == nil then
-      source.items = scan(source.type, '-inf', HIGHEST, source.skip, chunk_size)
+      local foreign
+      source.items, foreign = scan(source.type, '-inf', HIGHEST, source.skip, chunk_size)
+      source.skip = source.skip + foreign
       source.at = 1
       if #source.items == 0 then
         return nil

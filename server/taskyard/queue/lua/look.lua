@@ -1,6 +1,7 @@
 -- Show the best entries, and the oldest ones that starve; the line stays as it is.
--- ARGV: as in choice.lua, then 5 how many starving ones.
--- The reply: whether to call again, how many best ones there are, then type, score, member of each, the starving last.
+-- ARGV: as in choice.lua, then 6 how many starving ones.
+-- The reply: 1 to call again, 2 for nothing because too many entries of other instances lie in front, or 0; how many
+-- best ones there are, then type, score, member of each, the starving last.
 
 if redis.call('EXISTS', EPOCH) == 0 then
   return false
@@ -18,7 +19,7 @@ for _ = 1, COUNT do
   reply[2] = reply[2] + 1
   append(reply, item)
 end
-local count = tonumber(ARGV[5])
+local count = tonumber(ARGV[6])
 if count > 0 then
   local oldest = starved(count)
   table.sort(oldest, function(one, other) return one.seq < other.seq end)
@@ -28,5 +29,7 @@ if count > 0 then
 end
 if more then
   reply[1] = 1
+elseif too_far then
+  return { 2, 0 }
 end
 return reply

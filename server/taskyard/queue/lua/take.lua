@@ -1,6 +1,7 @@
 -- Offer the best entries to a claimer: they go from the ready sets to the holding set.
--- ARGV: as in choice.lua, then 5 for each entry 'b' (the best) or 'o' (the oldest that starves, or else the best),
--- 6 how long they are held (milliseconds). The reply: whether to call again, then type, score, member of each.
+-- ARGV: as in choice.lua, then 6 for each entry 'b' (the best) or 'o' (the oldest that starves, or else the best),
+-- 7 how long they are held (milliseconds). The reply: 1 to call again, 2 for nothing because too many entries of
+-- other instances lie in front, or 0; then type, score, member of each.
 
 if redis.call('EXISTS', EPOCH) == 0 then
   return false
@@ -8,7 +9,7 @@ end
 local now = milliseconds()
 bring_back(now)
 
-local picks, back_at = ARGV[5], exactly(now + tonumber(ARGV[6]))
+local picks, back_at = ARGV[6], exactly(now + tonumber(ARGV[7]))
 local reply, gone = { 0 }, {}
 for at = 1, COUNT do
   local item
@@ -20,7 +21,7 @@ for at = 1, COUNT do
     end
   end
   item = item or best(gone)
-  if not item then
+  if too_far or not item then
     break
   end
   -- First into the holding set: where memory is short, this is what fails, and nothing is lost.
@@ -33,5 +34,7 @@ for at = 1, COUNT do
 end
 if more then
   reply[1] = 1
+elseif too_far and #reply == 1 then
+  reply[1] = 2
 end
 return reply
