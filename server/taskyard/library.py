@@ -3,8 +3,10 @@
 import os
 import secrets
 import socket
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import ExitStack, aclosing, asynccontextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Self, Unpack, overload
@@ -119,13 +121,19 @@ class TaskQueue:
         await maintenance.promote_due()
         await maintenance.enforce_deadlines()
         await maintenance.reap_leases()
-        if status is TaskStatus.ASSIGNED:
-            return await self.runtime.claims.dequeue(self._as_holder, want)
-        return await self.runtime.claims.claim(self.holder, want)
+
+        async def claim(want: Want) -> Sequence[Task]:
+            if status is TaskStatus.ASSIGNED:
+                return await self.runtime.claims.dequeue(self._as_holder, want)
+            return await self.runtime.claims.claim(self.holder, want)
+
+        return await self._in_index_or_table(want, claim)
 
     async def peek(self, limit: int = 1, **filters: Unpack[Filters]) -> Sequence[Task]:
         """What `dequeue` would give now, without the input; claims nothing."""
-        return await self.runtime.claims.peek(self.principal, self._want(limit, filters))
+        return await self._in_index_or_table(
+            self._want(limit, filters), partial(self.runtime.claims.peek, self.principal)
+        )
 
     async def renew(self, task: Task) -> None:
         """Keep a dequeued task for another lease from now. Raises `LeaseLost` if it is no longer held here."""
@@ -211,6 +219,12 @@ class TaskQueue:
             self.principal, wanted, Sort(), Page(limit=limit, number=page), payload=True
         )
         return found.tasks
+
+    async def _in_index_or_table(
+        self, want: Want, find: Callable[[Want], Awaitable[Sequence[Task]]]
+    ) -> Sequence[Task]:
+        """What is found. Perhaps nobody runs who would put in the index what it has missed."""
+        return await find(want) or (await find(replace(want, exact=True)) if self.runtime.relay is not None else [])
 
     def _want(self, limit: int, filters: Filters) -> Want:
         if not 1 <= limit <= MAX_PAGE:

@@ -209,6 +209,16 @@ async def test_without_any_janitor_there_is_no_index_and_the_table_does_everythi
     assert [task.id for task in await other.dequeue()] == [first.id]
 
 
+async def test_what_the_index_has_missed_is_found_although_nobody_mends_it(queue: TaskQueue) -> None:
+    assert await queue_of_core(queue.runtime).mend()
+    first, second = [await queue.enqueue("sum", n) for n in range(2)]
+    await queue_of_core(queue.runtime).discard(await in_line(queue))
+    assert [task.id for task in await queue.peek(9)] == [first.id, second.id]
+    assert [task.id for task in await queue.dequeue(status=S.ASSIGNED)] == [first.id]
+    assert [task.id for task in await queue.dequeue(9)] == [second.id]
+    assert await queue.dequeue() == []
+
+
 async def test_while_redis_is_away_work_goes_on_by_the_table(queues: list[TaskQueue], server: RedisServer) -> None:
     queue, other, _ = queues
     async with TaskManager(queue, work, task_types=["sum"]) as manager, TaskManager(other, work, task_types=["sum"]):

@@ -70,6 +70,8 @@ class Want:
     #: Type of the agent that a task is for.
     agent_type: str | None = None
     instance_id: str | None = None
+    #: From the table, whatever an index may have missed.
+    exact: bool = False
 
     @property
     def by_agent(self) -> bool:

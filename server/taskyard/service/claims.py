@@ -373,7 +373,7 @@ class ClaimService:
 
     def _queue_for(self, want: Want) -> ReadyQueue:
         """An index knows no agents: a claim that asks for them goes straight to the table."""
-        return self._filtered if want.by_agent else self._queue
+        return self._filtered if want.by_agent or want.exact else self._queue
 
     async def _claim(
         self,
