@@ -163,6 +163,7 @@ def test_without_redis_tasks_are_accepted_and_none_is_lost(
             until(deployment, submit(deployment))
             redis.kill()
             made = [submit(deployment) for _ in range(10)]
+            until(deployment, made[0])  # while Redis is away
             redis.start()
             made += [submit(deployment) for _ in range(10)]
             for task_id in made:
