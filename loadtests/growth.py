@@ -2,9 +2,11 @@
 
 Each size is a deployment of its own, in one PostgreSQL with its default durability and one Redis, both private.
 Rounds go from size to size, so that a noisy machine disturbs all of them alike: compare the columns by their ratio.
+It ends with an error if claims from the longest queue are too much slower than those from the shortest.
 """
 
 import asyncio
+import sys
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -34,6 +36,8 @@ USER = Principal("growth", Role.ADMIN, frozenset({"default"}))
 PAYLOAD = {"text": "x" * 188}
 CLAIM = 32
 SLICE = 5000
+#: How many times the p99 of claims at the first size that at the last may be.
+LIMIT = 1.5
 #: Tasks `:first` to `:last`, ready, with their events, as if they had been submitted one by one.
 FILL = """
 WITH made AS (
@@ -64,13 +68,18 @@ class Size:
 @click.command()
 @click.option("--sizes", default="1000,100000,1000000", show_default=True, help="queued tasks, by comma")
 @click.option("--rounds", default=500, show_default=True, help="measurements of each kind and size")
-def main(sizes: str, rounds: int) -> None:
+@click.option(
+    "--limit", default=1.5, show_default=True, help="how often the p99 of claims may be that of the first size"
+)
+def main(sizes: str, rounds: int, limit: float) -> None:
     """Measure claims of 32, pages of 50 and single submissions over queues of several sizes."""
     print(machine() + "\n")
-    asyncio.run(_measure([int(size) for size in sizes.split(",")], rounds))
+    measured = asyncio.run(_measure([int(size) for size in sizes.split(",")], rounds))
+    _print(measured)
+    judge(measured, limit)
 
 
-async def _measure(numbers: list[int], rounds: int) -> None:
+async def _measure(numbers: list[int], rounds: int) -> list[Size]:
     async with AsyncExitStack() as stack:
         postgres = stack.enter_context(PostgresServer(durable=True))
         redis = stack.enter_context(RedisServer())
@@ -80,7 +89,7 @@ async def _measure(numbers: list[int], rounds: int) -> None:
                 size.claims.append(await _timed(_claim_and_release, size.runtime))
                 size.pages.append(await _timed(_page, size.runtime))
                 size.submissions.append(await _timed(_submit, size.runtime, number))
-        _print(sizes)
+        return sizes
 
 
 async def _filled(stack: AsyncExitStack, postgres: PostgresServer, redis: RedisServer, tasks: int) -> Size:
@@ -153,9 +162,19 @@ def _print(sizes: list[Size]) -> None:
     print()
     first, last = sizes[0], sizes[-1]
     for kind in ("claims", "pages", "submissions"):
-        ratio = percentile(getattr(last, kind), 99) / percentile(getattr(first, kind), 99)
-        print(f"{kind}: p99 at {last.tasks:,} is {ratio:.2f} times that at {first.tasks:,}")
+        print(f"{kind}: p99 at {last.tasks:,} is {growth(sizes, kind):.2f} times that at {first.tasks:,}")
     print(f"the index of {last.tasks:,} tasks was filled in {last.fill_seconds:.1f} s")
+
+
+def growth(sizes: list[Size], kind: str) -> float:
+    """The p99 of the last size over that of the first."""
+    return percentile(getattr(sizes[-1], kind), 99) / percentile(getattr(sizes[0], kind), 99)
+
+
+def judge(sizes: list[Size], limit: float) -> None:
+    """End with an error if claims are slower by more than so many times."""
+    if growth(sizes, "claims") > limit:
+        sys.exit(f"claims have become slower by more than {limit:g} times")
 
 
 def _both(values: list[float]) -> str:

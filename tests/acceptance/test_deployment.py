@@ -17,6 +17,11 @@ pytestmark = pytest.mark.slow
 
 WORK = Path(__file__).parents[1] / "support" / "slow_work.py"
 CREATE = "mutation($input: CreateAITaskInput!) { createAITask(input: $input) { id } }"
+BATCH = """
+mutation($input: CreateAITaskInput!) {
+  createAITasksBatch(inputs: [$input, $input], mode: PARTIAL) { successCount errors { code } }
+}
+"""
 TASK = "query($id: ID!) { aiTask(id: $id) { status attempt retryCount lostCount outputData errorCode } }"
 
 
@@ -163,6 +168,7 @@ def test_without_redis_tasks_are_accepted_and_none_is_lost(
             until(deployment, submit(deployment))
             redis.kill()
             made = [submit(deployment) for _ in range(10)]
+            until(deployment, made[0])  # while Redis is away
             redis.start()
             made += [submit(deployment) for _ in range(10)]
             for task_id in made:
@@ -179,15 +185,16 @@ def test_without_postgres_the_answer_is_503_and_the_rest_comes_back_by_itself(
         until(deployment, submit(deployment))
         kept = submit(deployment, queue="later", scheduledFor="2100-01-01T00:00:00Z")
         own_postgres.crash()
-        answer = httpx.post(
-            f"{server.address}/graphql",
-            json={"query": CREATE, "variables": {"input": {"taskType": "logged", "inputData": {}}}},
-            headers={"Authorization": f"Bearer {server.token}"},
-            timeout=PATIENCE,
-            trust_env=False,
-        )
-        assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
-        assert answer.json()["errors"][0]["extensions"]["code"] == "UNAVAILABLE"
+        for order in (CREATE, BATCH):
+            answer = httpx.post(
+                f"{server.address}/graphql",
+                json={"query": order, "variables": {"input": {"taskType": "logged", "inputData": {}}}},
+                headers={"Authorization": f"Bearer {server.token}"},
+                timeout=PATIENCE,
+                trust_env=False,
+            )
+            assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
+            assert answer.json()["errors"][0]["extensions"]["code"] == "UNAVAILABLE"
         health = httpx.get(f"{server.address}/api/ai/tasks/health", timeout=PATIENCE, trust_env=False)
         assert (health.status_code, health.json()["checks"]) == (503, {"database": "failing"})
         own_postgres.start()

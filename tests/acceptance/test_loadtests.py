@@ -82,7 +82,12 @@ def test_the_benchmark_prints_a_row_for_each_number_of_clients(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("script", "arguments", "rows"),
     [
-        ("growth.py", ["--sizes", "100,300", "--rounds", "3"], ["| 100 |", "| 300 |", "claims: p99 at 300 is"]),
+        # Few rounds say nothing about growth: no limit.
+        (
+            "growth.py",
+            ["--sizes", "100,300", "--rounds", "3", "--limit", "inf"],
+            ["| 100 |", "| 300 |", "claims: p99 at 300 is"],
+        ),
         ("pickup.py", ["--tasks", "5"], ["| PostgreSQL and Redis | 5 |", "| PostgreSQL alone | 5 |"]),
     ],
 )
@@ -97,3 +102,15 @@ def test_the_benchmarks_of_a_deployment(script: str, arguments: list[str], rows:
     for row in rows:
         assert row in done.stdout
     assert "nan" not in done.stdout
+
+
+@pytest.mark.parametrize(("longest", "code", "told"), [(15, 0, ""), (15.1, 1, "slower by more than 1.5 times")])
+def test_claims_that_a_full_queue_makes_slower_are_an_error(longest: float, code: int, told: str) -> None:
+    claims = f"[Size(0, None, claims=[10.0]), Size(0, None, claims=[30.0]), Size(0, None, claims=[{longest}])]"
+    done = subprocess.run(
+        [sys.executable, "-c", f"from growth import LIMIT, Size, judge; judge({claims}, LIMIT)"],
+        env=clean_environment({"PYTHONPATH": f"{ROOT / 'loadtests'}:{ROOT}"}), capture_output=True, text=True,
+        timeout=PATIENCE, check=False,
+    )  # fmt: skip
+    assert done.returncode == code, done.stderr
+    assert told in done.stderr

@@ -17,9 +17,9 @@ def agent() -> Principal:
 
 
 @pytest.fixture
-async def core(data_folder: Path) -> AsyncIterator[Runtime]:
-    """A core on the machine's clock that beats quickly and polls so seldom that only wake-ups serve a test."""
-    async with opened(data_folder, heartbeat=0.1, lease=30, poll=10 * PATIENCE, drain=PATIENCE) as runtime:
+async def core(place: Path | str) -> AsyncIterator[Runtime]:
+    """A core that beats quickly and polls so seldom that only wake-ups serve a test."""
+    async with opened(place, heartbeat=0.1, lease=30, poll=10 * PATIENCE, drain=PATIENCE) as runtime:
         yield runtime
 
 

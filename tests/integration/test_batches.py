@@ -157,6 +157,24 @@ async def test_a_batch_that_meets_a_database_that_is_away_is_refused_whole(
     assert await runtime.tasks.count(user, TaskFilter()) == 0, "it can be sent again as it is"
 
 
+async def test_a_partial_batch_that_cannot_look_up_a_repeat_names_it_and_gives_the_others(
+    runtime: Runtime, user: Principal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batch = [new(id="known"), new(id="other")]
+    await runtime.tasks.create(user, batch[0])
+
+    async def away(*_: object, **__: object) -> None:
+        raise Unavailable("the database does not answer")
+
+    monkeypatch.setattr(TaskReader, "find_submitted", away)
+    result = await runtime.tasks.create_batch(user, batch, BatchMode.PARTIAL)
+    monkeypatch.undo()
+    assert {index: error.code for index, error in result.errors.items()} == {0: "UNAVAILABLE"}
+    assert ([task.id for task in result.tasks], result.failed) == (["other"], 1)
+    again = await runtime.tasks.create_batch(user, batch, BatchMode.PARTIAL)
+    assert ([task.id for task in again.tasks], again.errors) == (["known", "other"], {})
+
+
 async def test_an_atomic_batch_that_cannot_look_up_a_repeat_is_refused_whole(
     runtime: Runtime, user: Principal, monkeypatch: pytest.MonkeyPatch
 ) -> None:

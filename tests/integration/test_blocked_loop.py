@@ -123,7 +123,7 @@ async def far_worker(runtime: Runtime, *functions: Callable[..., Any]) -> AsyncI
 
 @pytest.mark.slow
 async def test_a_blocked_worker_loses_its_claim_and_its_result_is_refused(
-    data_folder: Path, user: Principal, caplog: pytest.LogCaptureFixture
+    place: Path | str, user: Principal, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING)
     completed = threading.Event()
@@ -136,7 +136,7 @@ async def test_a_blocked_worker_loses_its_claim_and_its_result_is_refused(
             spin_until(completed.is_set)
         return f"of attempt {ctx.attempt}"
 
-    async with opened(data_folder, lease=1, heartbeat=0.2, poll=0.1, drain=PATIENCE) as runtime:
+    async with opened(place, lease=1, heartbeat=0.2, poll=0.1, drain=PATIENCE) as runtime:
         janitor = Janitor(runtime.maintenance)
         janitor.start()
         near = Worker(runtime, by_name(spinning), concurrency=1, blocked_after=None)

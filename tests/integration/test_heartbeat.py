@@ -30,13 +30,13 @@ async def _never(*_: Any) -> frozenset[tuple[str, int]]:
 @pytest.mark.slow
 @pytest.mark.parametrize("renew", [_refused, _never])
 async def test_a_worker_that_is_cut_off_stops_its_runs_in_time(
-    data_folder: Path,
+    place: Path | str,
     user: Principal,
     monkeypatch: pytest.MonkeyPatch,
     renew: Callable[..., Awaitable[frozenset[tuple[str, int]]]],
 ) -> None:
     gate = Gate()
-    async with opened(data_folder, heartbeat=BEAT, lease=LEASE, poll=10 * PATIENCE) as runtime:
+    async with opened(place, heartbeat=BEAT, lease=LEASE, poll=10 * PATIENCE) as runtime:
         async with working(runtime, gate.processor()):
             task = await submit(runtime, user, "gated")
             await soon(gate.begun.get())

@@ -24,6 +24,12 @@ pytestmark = pytest.mark.slow
 S = TaskStatus
 
 
+@pytest.fixture
+def place(data_folder: Path) -> Path:
+    """SQLite alone: what matters here is the other process, and its runs are written as those of the worker's own."""
+    return data_folder
+
+
 async def output_of(core: Runtime, user: Principal, what: str) -> Any:
     """What the processor `apart` gives when asked for this."""
     task = await submit(core, user, "apart", input=what, agent_id="ann")

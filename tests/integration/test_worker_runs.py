@@ -241,7 +241,7 @@ async def test_figures_out_of_range_are_no_result(core: Runtime, user: Principal
 # -- claims that are lost ---------------------------------------------------------------------
 
 
-async def test_a_lost_lease_interrupts_at_the_next_word(data_folder: Path, user: Principal) -> None:
+async def test_a_lost_lease_interrupts_at_the_next_word(place: Path | str, user: Principal) -> None:
     said: asyncio.Queue[str] = asyncio.Queue()
     go_on = asyncio.Event()
     begun = asyncio.Event()
@@ -258,7 +258,7 @@ async def test_a_lost_lease_interrupts_at_the_next_word(data_folder: Path, user:
         return "never"
 
     # No beat comes in between: it is the write that is refused.
-    async with opened(data_folder, heartbeat=500, lease=1000, poll=60) as runtime:
+    async with opened(place, heartbeat=500, lease=1000, poll=60) as runtime:
         async with working(runtime, teller) as worker:
             task = await submit(runtime, user, "teller")
             await soon(begun.wait())
@@ -289,10 +289,10 @@ async def test_a_beat_interrupts_what_was_lost_elsewhere(core: Runtime, user: Pr
 
 
 async def test_a_result_that_comes_too_late_is_thrown_away(
-    data_folder: Path, user: Principal, caplog: pytest.LogCaptureFixture
+    place: Path | str, user: Principal, caplog: pytest.LogCaptureFixture
 ) -> None:
     gate = Gate()
-    async with opened(data_folder, heartbeat=500, lease=1000, poll=60) as runtime:
+    async with opened(place, heartbeat=500, lease=1000, poll=60) as runtime:
         async with working(runtime, gate.processor()) as worker:
             task = await submit(runtime, user, "gated")
             await soon(gate.begun.get())

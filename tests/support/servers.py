@@ -101,16 +101,18 @@ class PrivateServer:
 class PostgresServer(PrivateServer):
     """PostgreSQL. `durable`: with the default settings; otherwise it does not wait for the disk.
 
-    Its processes may be killed either way: only a crash of the whole machine would lose something.
+    Its processes may be killed either way: only a crash of the whole machine would lose something. `settings` are
+    those of its postgresql.conf.
     """
 
     name = "postgres"
 
-    def __init__(self, *, durable: bool = False) -> None:
+    def __init__(self, *, durable: bool = False, **settings: str) -> None:
         self._bin = _postgres_programs() or cannot("there is no PostgreSQL here")
         super().__init__()
         self._data = self.folder / "data"
         self._durable = durable
+        self._settings = settings
         subprocess.run(
             [
                 str(self._bin / "initdb"),
@@ -145,6 +147,7 @@ class PostgresServer(PrivateServer):
         }
         if not self._durable:
             options |= {"fsync": "off", "full_page_writes": "off"}
+        options |= self._settings
         return [
             str(self._bin / "postgres"),
             *("-D", str(self._data)),
