@@ -1,10 +1,12 @@
 """Opening PostgreSQL: what is refused and how it is told, its clock, its schema, the plans of its hot queries."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import UTC, timedelta
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -21,7 +23,7 @@ from tests.support.tasks import an_insert
 
 from taskyard.errors import StartupError
 from taskyard.lifecycle import TaskStatus
-from taskyard.principal import EVERYTHING
+from taskyard.principal import EVERYTHING, Principal
 from taskyard.runtime import open_deployment
 from taskyard.settings import Settings
 from taskyard.store.database import Database
@@ -32,9 +34,15 @@ from taskyard.store.postgres import migrate_postgres, open_postgres
 from taskyard.store.registry import Registry
 from taskyard.store.tasks import TaskReader
 from taskyard.store.writes import NOW, After, move
-from taskyard.task import Event
+from taskyard.task import Event, NewTask
 
 pytestmark = pytest.mark.slow
+
+DEPLOY = Path(__file__).parents[2] / "docs/deploy.md"
+#: Connections of this database that are Taskyard's.
+OURS = """
+SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'taskyard%'
+"""
 
 
 async def committed(_events: Sequence[Event]) -> None:
@@ -253,6 +261,34 @@ async def test_hot_queries_use_their_index(
         assert index in plan, plan
         assert "Seq Scan on tasks" not in plan, plan
         assert "Seq Scan on events" not in plan, plan
+
+
+# -- connections -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("alone", [False, True], ids=["with Redis", "without Redis"])
+async def test_a_process_opens_as_many_connections_as_the_docs_say(
+    database_url: str, redis_url: str, redis_prefix: str, user: Principal, alone: bool
+) -> None:
+    redis = {} if alone else {"redis_url": redis_url, "redis_prefix": redis_prefix}
+    runtime = await open_deployment(Settings(database_url=database_url, **redis))
+    looking = await asyncpg.connect(database_url)
+    try:
+        await asyncio.gather(
+            *(runtime.registry.types() for _ in range(100)),
+            *(runtime.registry.add_instance(f"i{number}") for number in range(20)),
+            *(runtime.tasks.create(user, NewTask(task_type="echo", input={})) for _ in range(20)),
+        )
+        said = re.search(r"up to (\d+) connections to PostgreSQL(?s:.*?)without Redis (\d+) \(", DEPLOY.read_text())
+        assert said is not None
+        expected = int(said[2 if alone else 1])
+        async with asyncio.timeout(PATIENCE):  # the bus connects by itself
+            while await looking.fetchval(OURS) < expected:
+                await asyncio.sleep(0.05)
+        assert await looking.fetchval(OURS) == expected
+    finally:
+        await looking.close()
+        await runtime.aclose()
 
 
 # -- side by side ---------------------------------------------------------------------------------

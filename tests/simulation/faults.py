@@ -88,6 +88,7 @@ class Faults:
             link.frozen = thawed = asyncio.Event()
             await asyncio.sleep(self._dice.uniform(1, 8))
             link.frozen = None
+            link.thawed_at = self._loop.time()
             thawed.set()
 
     async def _partition(self, name: str) -> None:

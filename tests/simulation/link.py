@@ -1,6 +1,7 @@
 """The way between a host and its servers, and everything that may go wrong on it."""
 
 import asyncio
+import math
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -39,6 +40,8 @@ class Link:
         #: The next write of a group gets no answer until this event is set.
         self.stuck: asyncio.Event | None = None
         self.frozen: asyncio.Event | None = None
+        #: When it last stopped to be frozen.
+        self.thawed_at = -math.inf
         #: Shares of calls that are lost on their way, or whose answer is.
         self.lost_requests = self.lost_replies = 0.0
         #: Shares of reads and writes that fail at once on a host that is else well; and when a write did.

@@ -12,6 +12,7 @@ from unittest.mock import patch
 
 from tests.simulation.history import play
 from tests.simulation.host import Mutate
+from tests.simulation.index import Index
 from tests.simulation.oracle import Violation
 from tests.simulation.store import MemoryStore
 
@@ -173,4 +174,8 @@ MUTATIONS: Mapping[str, Mutation] = {
     "worker that is deaf to a lost lease": Mutation(
         0, patched=lambda: patch.object(Executor, "interrupt", _deaf_interrupt(Executor.interrupt))
     ),
+    "worker that goes on though its lease runs out": Mutation(
+        12, patched=_without(Heartbeat, "_abort_what_runs_out", lambda _: None)
+    ),
+    "no relay": Mutation(4, patched=_without(Index, "keep", _nothing)),
 }

@@ -37,6 +37,10 @@ SCHEDULER, JANITOR = "system:scheduler", "system:janitor"
 LATEST_END = 4.0
 #: A run that lost its claim is told by the next heartbeat; slow calls are allowed for.
 LATEST_NEWS = 2.5
+#: Of the hosts' settings.
+LEASE = 3.0
+#: A worker that cannot renew a lease gives its run up a beat after the lease's end; clocks differ by up to 0.6 s.
+LATEST_GIVEN_UP = 2.0
 #: Between a fault's end and what is no more its doing: calls that hang in it, and one lease.
 AFTERMATH = 3.5
 #: Administrators time out the runs that began longer ago than this.
@@ -57,7 +61,10 @@ class _Story:
     claimed_at: float = 0.0
     #: When each attempt lost its claim.
     lost_at: dict[int, float] = field(default_factory=dict)
-    begun: set[int] = field(default_factory=set)
+    #: Until when the claim of each attempt held that was taken away from it.
+    held_until: dict[int, float] = field(default_factory=dict)
+    #: When each attempt was begun.
+    begun: dict[int, float] = field(default_factory=dict)
     returned: set[int] = field(default_factory=set)
 
 
@@ -157,6 +164,7 @@ class Oracle:
             return
         attempt = before["attempt"]
         story.lost_at[attempt] = self._loop.time()
+        story.held_until[attempt] = (before["lease_until"] - START).total_seconds()
         self._check_end(before["lease_until"], "its lease", task_id)
         if before["deadline_at"] is not None:
             self._check_end(before["deadline_at"], "its deadline", task_id)
@@ -215,12 +223,20 @@ class Oracle:
         """A processor was called."""
         story = self._stories[task_id]
         self._check(attempt not in story.begun, f"attempt {attempt} was begun twice", task_id)
-        story.begun.add(attempt)
+        story.begun[attempt] = self._loop.time()
 
     def going_on(self, host: "Host", task_id: str, attempt: int) -> None:
         """A run did another step of its work."""
-        lost = self._stories[task_id].lost_at.get(attempt)
-        if lost is None or self._loop.time() < lost + LATEST_NEWS or not host.link.wrote_since(lost):
+        story = self._stories[task_id]
+        lost = story.lost_at.get(attempt)
+        if lost is None:
+            return
+        # Whatever the link does: it knows by itself when its lease is over, unless it stood still. What it began on a
+        # late answer is in no beat that was under way then.
+        over = max(story.held_until[attempt], story.begun[attempt] + LEASE)
+        if self._loop.time() > over + LATEST_GIVEN_UP and host.link.thawed_at < over - AFTERMATH:
+            self.fail(f"attempt {attempt} goes on though its lease ran out at {over:.3f} s", task_id)
+        if self._loop.time() < lost + LATEST_NEWS or not host.link.wrote_since(lost):
             return
         if host.link.well_since(lost - AFTERMATH):
             self.fail(f"attempt {attempt} goes on though its claim is long lost", task_id)

