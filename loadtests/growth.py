@@ -69,7 +69,7 @@ class Size:
 @click.option("--sizes", default="1000,100000,1000000", show_default=True, help="queued tasks, by comma")
 @click.option("--rounds", default=500, show_default=True, help="measurements of each kind and size")
 @click.option(
-    "--limit", default=1.5, show_default=True, help="how often the p99 of claims may be that of the first size"
+    "--limit", default=LIMIT, show_default=True, help="how often the p99 of claims may be that of the first size"
 )
 def main(sizes: str, rounds: int, limit: float) -> None:
     """Measure claims of 32, pages of 50 and single submissions over queues of several sizes."""

@@ -15,7 +15,7 @@ from taskyard.errors import IllegalTransition, InvalidInput, LeaseLost, StartupE
 from taskyard.lifecycle import HELD, TaskStatus, check_move
 from taskyard.names import check_name
 from taskyard.principal import DEFAULT_INSTANCE, Principal, Role
-from taskyard.queue.entry import Filters, Want
+from taskyard.queue.entry import Filters, Want, check_filters
 from taskyard.runtime import Runtime, open_deployment, open_embedded
 from taskyard.service.tasks import BatchMode
 from taskyard.settings import Settings, load_settings
@@ -90,6 +90,8 @@ class TaskQueue:
         """
         if isinstance(task, str):
             task = NewTask(task_type=task, input=input, **fields)
+        elif input is not None or fields:
+            raise TypeError("a NewTask says all of itself: give its fields to it")
         if isinstance(task, NewTask):
             return await self.runtime.tasks.create(self.principal, task)
         result = await self.runtime.tasks.create_batch(self.principal, task, BatchMode.ATOMIC)
@@ -206,6 +208,7 @@ class TaskQueue:
 
         Of a sequence any one value must hold. `search` is a text in the id, type, error message or input.
         """
+        check_filters({"queues": queues, "task_types": task_types})
         wanted = TaskFilter(
             statuses=statuses,
             queues=queues,
@@ -224,11 +227,15 @@ class TaskQueue:
         self, want: Want, find: Callable[[Want], Awaitable[Sequence[Task]]]
     ) -> Sequence[Task]:
         """What is found. Perhaps nobody runs who would put in the index what it has missed."""
-        return await find(want) or (await find(replace(want, exact=True)) if self.runtime.relay is not None else [])
+        found = await find(want)
+        if found or want.by_table or self.runtime.relay is None:
+            return found
+        return await find(replace(want, exact=True))
 
     def _want(self, limit: int, filters: Filters) -> Want:
         if not 1 <= limit <= MAX_PAGE:
             raise InvalidInput(f"the limit lies between 1 and {MAX_PAGE}", path=["limit"])
+        check_filters(filters)
         return Want(limit=limit, scope=self.principal.scope, **filters)
 
 

@@ -7,10 +7,9 @@ from datetime import timedelta
 
 @dataclass(frozen=True, slots=True)
 class Backoff:
-    """Exponential backoff with full jitter, which stays at the cap too.
+    """Exponential backoff with full jitter, which stays at the cap too (docs/decisions/0009).
 
-    `base` and `cap` are seconds. Of what failed together, less jitter would bring more back together: with waits over
-    the upper half alone, a wave of retries has a peak of more than twice its mean.
+    `base` and `cap` are seconds.
     """
 
     base: float = 1.0

@@ -57,7 +57,7 @@ def dev(
 
     from taskyard_web.web_process import run_dev  # after that: a bad setting is told of at once
 
-    _run(run_dev(settings, imports, click.echo))
+    _serve(run_dev(settings, imports, click.echo))
 
 
 @main.command()
@@ -72,7 +72,7 @@ def serve(host: str | None, port: int | None, data: Path | None) -> None:
     from taskyard.settings import load_settings
     from taskyard_web.web_process import run_serve
 
-    _run(run_serve(load_settings({"host": host, "port": port, "data": data}), click.echo))
+    _serve(run_serve(load_settings({"host": host, "port": port, "data": data}), click.echo))
 
 
 class _Names(click.ParamType[tuple[str, ...]]):
@@ -113,7 +113,7 @@ def worker(
 
     from taskyard_web.worker_process import run_worker  # after that: a bad setting is told of at once
 
-    _run(run_worker(settings, imports, click.echo, queues=queues, types=types, min_priority=min_priority))
+    _serve(run_worker(settings, imports, click.echo, queues=queues, types=types, min_priority=min_priority))
 
 
 @main.command()
@@ -244,6 +244,14 @@ def version() -> None:
     from importlib.metadata import version as installed_version
 
     click.echo(installed_version("taskyard"))
+
+
+def _serve(work: Coroutine[Any, Any, None]) -> None:
+    """Run a process that goes on until a signal comes, and that logs."""
+    from taskyard_web.logs import log_to_stderr
+
+    log_to_stderr()
+    _run(work)
 
 
 def _run(work: Coroutine[Any, Any, T]) -> T:

@@ -174,6 +174,8 @@ def test_without_redis_tasks_are_accepted_and_none_is_lost(
             for task_id in made:
                 assert until(deployment, task_id)["attempt"] == 1
             assert sorted(line[1] for line in runs(env) if line[1] in made) == sorted(made)
+            deployment.server.wait_for("WARNING taskyard.redis_link: Redis does not answer")
+            deployment.server.wait_for("INFO taskyard.redis_link: Redis answers again")
 
 
 def test_without_postgres_the_answer_is_503_and_the_rest_comes_back_by_itself(

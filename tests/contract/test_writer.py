@@ -278,6 +278,7 @@ async def test_a_refused_entry_takes_no_place(store: Store) -> None:
         ("attempt", 1, 2),
         ("generation", 1, 0),
         ("generation", 1, 2),
+        ("instance_id", "default", "other"),
         ("version", 2, 1),
         ("version", 2, 3),
         ("lease_before", LEASE + timedelta(milliseconds=1), LEASE),

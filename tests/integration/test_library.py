@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from tests.support.core import LONG_AGO, meddle, new
 
-from taskyard import TaskQueue
+from taskyard import TaskManager, TaskQueue
 from taskyard.errors import (
     Forbidden,
     IdempotencyConflict,
@@ -381,3 +381,28 @@ async def test_what_cannot_be_opened(where: str, options: dict[str, Any], error:
         async with TaskQueue.open(where, **options):
             pytest.fail("it was opened")
     assert isinstance(caught.value, StartupError)
+
+
+# -- what is not meant so -------------------------------------------------------------------------
+
+
+async def test_fields_beside_a_whole_task_are_refused(queue: TaskQueue) -> None:
+    whole = NewTask(task_type="letter", input=1)
+    for call in (
+        queue.enqueue(whole, id="a"),  # type: ignore[call-overload]  # what is to be refused
+        queue.enqueue(whole, 2),  # type: ignore[call-overload]  # what is to be refused
+        queue.enqueue([whole], idempotency_key="b"),  # type: ignore[call-overload]  # what is to be refused
+    ):
+        with pytest.raises(TypeError, match="give its fields to it"):
+            await call
+    assert await queue.find() == []
+
+
+async def test_a_filter_that_is_no_list_or_that_there_is_not_is_refused(queue: TaskQueue) -> None:
+    for call in (queue.peek, queue.dequeue, queue.find):
+        with pytest.raises(TypeError, match="'task_types' takes a list"):
+            await call(task_types="letter")
+    with pytest.raises(TypeError, match="no filter 'status'"):
+        await queue.peek(status="QUEUED")  # type: ignore[call-arg]  # what is to be refused
+    with pytest.raises(TypeError, match="'queues' takes a list"):
+        TaskManager(queue, len, queues="default")

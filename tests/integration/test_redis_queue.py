@@ -8,16 +8,19 @@ from typing import Any
 
 import pytest
 from redis.asyncio import Redis
-from tests.support.core import PATIENCE, meddle
+from tests.support.core import PATIENCE, meddle, stored
 from tests.support.lines import ROOT, Line
 from tests.support.redis_lines import beside, queue_of, redis_line
 from tests.support.servers import RedisServer
 
 from taskyard.errors import StartupError
+from taskyard.lifecycle import TaskStatus
 from taskyard.principal import Principal, Role, Scope
 from taskyard.queue.entry import Entry, Want
 from taskyard.queue.redis_lines import RedisLines
+from taskyard.queue.sql import SqlQueue
 from taskyard.redis_link import RedisLink, Script
+from taskyard.service.relay import LAST_SEQ
 
 pytestmark = pytest.mark.slow
 
@@ -69,6 +72,44 @@ async def test_a_claim_limited_to_some_instances_passes_over_others_and_turns_to
     assert [task.id for task in await line.core.claims.peek(agent, Want(limit=1))] == [second]
     assert [task.id for task in await line.core.claims.dequeue(agent, Want(limit=1))] == [second]
     assert not queue_of(line).lost.is_set()
+
+
+@pytest.mark.parametrize("task_type", ["echo", "other"])
+async def test_what_stands_in_front_of_all_others_comes_from_redis_however_many_there_are(
+    line: Line, task_type: str
+) -> None:
+    await line.put("a", "b", priority=9, instance_id="one")
+    await line.put(*names("foreign", 300), instance_id="two", task_type=task_type)
+    await meddle(line.core, "UPDATE tasks SET priority = 10 WHERE id = 'b'")
+    assert await line.claim(4, scope=Scope(frozenset({"one"}))) == ["a", "b"], "the table would give b, a"
+
+
+async def test_only_the_turns_of_the_oldest_go_to_the_table_for_what_lies_too_far(
+    line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Want] = []
+    real = SqlQueue.claim
+
+    async def claim(table: SqlQueue, want: Want, commit: Any) -> Any:
+        asked.append(want)
+        return await real(table, want, commit)
+
+    monkeypatch.setattr(SqlQueue, "claim", claim)
+    await line.put(*names("own", 64), priority=9, instance_id="one")
+    await line.put(*names("foreign", 300), instance_id="two")
+    for own in names("own", 64):
+        assert await line.claim(scope=Scope(frozenset({"one"}))) == [own]
+    assert len(asked) == 4
+
+
+async def test_an_entry_whose_id_another_instance_has_taken_gives_nobody_its_task(line: Line) -> None:
+    await line.put("a", instance_id="one")
+    await meddle(line.core, "UPDATE tasks SET instance_id = 'two' WHERE id = 'a'")
+    (stale,) = await queue_of(line).between(0, LAST_SEQ, 10)
+    assert stale.instance_id == "one"
+    agent = Principal("agent-9", Role.AGENT, frozenset({"one"}))
+    assert await line.core.claims.dequeue(agent, Want(limit=1)) == []
+    assert (await stored(line.core, "a")).status is TaskStatus.QUEUED
 
 
 async def test_no_name_of_an_instance_stands_for_others(line: Line) -> None:

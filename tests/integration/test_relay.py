@@ -57,6 +57,15 @@ async def test_a_line_holds_what_is_ready_and_nothing_else(indexed: Indexed, use
     assert await indexed.line() == [Entry.of_task(ready)]
 
 
+async def test_an_entry_of_an_instance_that_had_the_id_before_is_stale(indexed: Indexed, user: Principal) -> None:
+    task = Entry.of_task(await submit(indexed.runtime, user))
+    await indexed.index.add([replace(task, instance_id="another")])
+    await indexed.relay.round()
+    await a_walk_later(indexed)
+    await a_walk_later(indexed)
+    assert await indexed.line() == [task]
+
+
 async def test_an_entry_of_an_older_time_in_line_is_stale(indexed: Indexed, user: Principal) -> None:
     runtime = indexed.runtime
     first = await submit(runtime, user)

@@ -186,6 +186,7 @@ def _allowed(change: Change, row: Row) -> bool:
         row["status"] in change.statuses
         and change.attempt in (None, row["attempt"])
         and change.generation in (None, row["generation"])
+        and change.instance_id in (None, row["instance_id"])
         and change.version in (None, row["version"])
         and (
             change.lease_before is None

@@ -1,6 +1,7 @@
 """The database's clock, with an answer that the test owns."""
 
 import asyncio
+import logging
 import time
 from datetime import UTC, datetime, timedelta
 
@@ -60,7 +61,8 @@ async def test_it_goes_by_the_database_and_not_by_the_machine() -> None:
     assert near(clock.now(), NOON), "what was measured still holds"
 
 
-async def test_it_measures_again_and_outlives_a_fault() -> None:
+async def test_it_measures_again_and_outlives_a_fault(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
     database = Database()
     clock = DatabaseClock(database, interval=0.001)
     await clock.start()
@@ -73,6 +75,8 @@ async def test_it_measures_again_and_outlives_a_fault() -> None:
     await database.asked_again()
     await database.asked_again()
     assert near(clock.now(), NOON + timedelta(hours=1))
+    told = [record.message.partition(":")[0] for record in caplog.records]
+    assert told == ["the database's clock cannot be read; this machine's steady clock goes on", "over"]
     await clock.stop()
     await clock.stop()
     asked = database.asked

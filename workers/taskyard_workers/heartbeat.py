@@ -56,9 +56,12 @@ class Heartbeat:
         self._kept_at |= dict.fromkeys(kept, began)
         for task_id, attempt in before - kept:
             self._executor.interrupt(task_id, attempt, Reason.LOST)
-        # Not for ever: the next beat must come in time.
-        async with asyncio.timeout(max(self._interval, TELL_BOUND)):
-            await self._tell()
+        try:
+            # Not for ever: the next beat must come in time.
+            async with asyncio.timeout(max(self._interval, TELL_BOUND)):
+                await self._tell()
+        except TimeoutError as error:
+            raise Unavailable("the worker could not tell that it lives") from error
 
     def _abort_what_runs_out(self) -> None:
         next_beat = self._clock.monotonic() + self._interval

@@ -9,7 +9,7 @@ from typing import Any, Self, Unpack
 
 from taskyard.library import TaskQueue
 from taskyard.processor import marked, processor_of
-from taskyard.queue.entry import Filters
+from taskyard.queue.entry import Filters, check_filters
 from taskyard.store.listing import TaskFilter
 from taskyard.task import MIN_PRIORITY
 from taskyard_workers.janitor import Janitor
@@ -29,6 +29,7 @@ class TaskManager:
     ) -> None:
         if max_concurrent < 1:
             raise ValueError("a manager needs at least one slot")
+        check_filters(filters)
         found = marked(work)
         task_types = filters.get("task_types")
         if found is not None and task_types is None:

@@ -9,7 +9,7 @@ from taskyard_workers.executor import Executor
 
 
 class Poller:
-    """One round: claim for the free slots and start what was claimed, until there is no slot or no task left.
+    """One round: claim for the free slots and start what was claimed, until there is no slot or no task.
 
     `want` says what to claim; its limit is the number of free slots each time. `idle` is set after a round
     that found nothing while nothing ran.
@@ -30,7 +30,7 @@ class Poller:
                 claimed = await self._claims.claim(self._worker_id, want, self._executor.timeout_of)
                 for task in claimed:
                     self._executor.start(task)
-            if not claimed and not self._executor.running():
-                self.idle.set()
-            if len(claimed) < free:
-                return  # there is no more; what comes from now on wakes the loop
+            if not claimed:
+                if not self._executor.running():
+                    self.idle.set()
+                return

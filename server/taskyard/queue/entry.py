@@ -1,6 +1,6 @@
 """What a queue holds: ids with what orders them, never payloads."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TypedDict
@@ -74,9 +74,18 @@ class Want:
     exact: bool = False
 
     @property
-    def by_agent(self) -> bool:
-        """Whether it asks for agents, of which an index knows nothing."""
-        return self.agent_id is not None or self.agent_type is not None
+    def by_table(self) -> bool:
+        """Whether no index can answer it: none knows agents."""
+        return self.exact or self.agent_id is not None or self.agent_type is not None
+
+
+def check_filters(filters: Mapping[str, object]) -> None:
+    """Raises `TypeError` for a filter that there is not, and for a text where a list is meant."""
+    for name, value in filters.items():
+        if name not in Filters.__annotations__:
+            raise TypeError(f"there is no filter {name!r}")
+        if isinstance(value, str) and name in ("queues", "task_types"):
+            raise TypeError(f"the filter {name!r} takes a list")
 
 
 class Filters(TypedDict, total=False):

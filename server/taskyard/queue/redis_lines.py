@@ -28,7 +28,7 @@ class Found:
     """What a line gave.
 
     `more`: it had enough to do with other things, and should be asked again. `too_far`: it gave nothing, because
-    too many entries of other instances lie in front.
+    what is wanted may lie behind too many entries of other instances.
     """
 
     best: list[Entry]

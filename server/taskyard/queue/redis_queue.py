@@ -34,10 +34,6 @@ class _Incomplete(Unavailable):
     """A line has no epoch."""
 
 
-class _TooFar(Unavailable):
-    """What is wanted may lie behind too many entries of other instances."""
-
-
 class RedisQueue:
     """`ReadyQueue` over Redis. `starve` is seconds.
 
@@ -57,7 +53,6 @@ class RedisQueue:
         self._clock = clock
         self._starve = timedelta(seconds=starve)
         self._turn = asyncio.Lock()
-        self._claimed = 0
         self._names: frozenset[str] = frozenset()
         self._named_at: float | None = None
         #: Set when a line was found without its epoch: time to `mend`.
@@ -74,7 +69,7 @@ class RedisQueue:
             await self._lines.discard(name, part)
 
     async def claim(self, want: Want, commit: Commit[T]) -> list[T]:
-        if want.by_agent:
+        if want.by_table:
             return await self._claim_by_table(want, commit)
         claimed: list[T] = []
         while (missing := want.limit - len(claimed)) > 0:
@@ -89,12 +84,12 @@ class RedisQueue:
             try:
                 got = await commit(taken)
             except BaseException as error:
-                self._claimed -= len(taken)
+                self._table.claimed -= len(taken)
                 await asyncio.shield(self._put_back(taken))
                 if claimed and isinstance(error, Exception):
                     break
                 raise
-            self._claimed -= len(taken) - len(got)
+            self._table.claimed -= len(taken) - len(got)
             self._link.later(partial(self._settle, taken))
             claimed += got
             if got and len(taken) < missing:
@@ -102,7 +97,7 @@ class RedisQueue:
         return claimed
 
     async def peek(self, want: Want) -> list[Entry]:
-        if want.by_agent:
+        if want.by_table:
             return await self._table.peek(want)
         try:
             names = await self._names_for(want, anew=True)
@@ -165,7 +160,7 @@ class RedisQueue:
             if taken is None:
                 self.lost.set()
                 raise Unavailable(_INCOMPLETE)
-            self._claimed += len(taken)
+            self._table.claimed += len(taken)
             return taken
 
     async def _try_to_take(self, names: Sequence[str], want: Want, limit: int) -> list[Entry] | None:
@@ -176,7 +171,7 @@ class RedisQueue:
             return None
 
     async def _take_from(self, names: Sequence[str], want: Want, limit: int) -> list[Entry]:
-        places = frozenset(turns(self._claimed, limit))
+        places = frozenset(turns(self._table.claimed, limit))
         if len(names) == 1:
             picks = "".join("o" if place in places else "b" for place in range(limit))
             return await self._take_line(names[0], want, picks)
@@ -212,7 +207,7 @@ class RedisQueue:
         """What a claim on these lines takes, in order."""
         if limit < 1:
             return []
-        places = turns(self._claimed, limit)
+        places = turns(self._table.claimed, limit)
         starving = places[-1] + 1 if places else 0
         looks = await asyncio.gather(*(self._look(name, want, limit, starving) for name in names))
         best = sorted((entry for look in looks for entry in look.best), key=lambda e: (-e.priority, e.seq))
@@ -230,7 +225,7 @@ class RedisQueue:
         if found is None:
             raise _Incomplete(_INCOMPLETE)
         if found.too_far:
-            raise _TooFar("too many entries of other instances lie in front")
+            raise Unavailable("what is wanted may lie behind too many entries of other instances")
         return found
 
     @property

@@ -44,7 +44,8 @@ class SqlQueue:
         self._clock = clock
         self._starve = timedelta(seconds=starve)
         self._turn = asyncio.Lock()
-        self._claimed = 0
+        #: How many were claimed, which tells whose turn it is; an index in front of this table counts here, too.
+        self.claimed = 0
 
     async def add(self, entries: Sequence[Entry]) -> None:
         """Nothing to do: the row is the entry."""
@@ -73,7 +74,7 @@ class SqlQueue:
                         break
                     raise
                 claimed += got
-                self._claimed += len(got)
+                self.claimed += len(got)
         return claimed
 
     async def peek(self, want: Want) -> list[Entry]:
@@ -81,7 +82,7 @@ class SqlQueue:
 
     async def _candidates(self, want: Want, limit: int) -> list[Entry]:
         best = await self._ready(want, limit)
-        places = turns(self._claimed, limit)
+        places = turns(self.claimed, limit)
         starved = await self._ready(want, places[-1] + 1, self._clock.now() - self._starve) if places else []
         return in_turn(best, starved, places, limit)
 

@@ -372,8 +372,8 @@ class ClaimService:
     # -- claiming -----------------------------------------------------------------------------
 
     def _queue_for(self, want: Want) -> ReadyQueue:
-        """An index knows no agents: a claim that asks for them goes straight to the table."""
-        return self._filtered if want.by_agent or want.exact else self._queue
+        """What no index can answer goes straight to the table."""
+        return self._filtered if want.by_table else self._queue
 
     async def _claim(
         self,
@@ -392,6 +392,8 @@ class ClaimService:
                         actor=actor,
                         statuses=frozenset({TaskStatus.QUEUED}),
                         generation=entry.generation,
+                        # An index may name a task that is gone, and whose id another instance has taken since.
+                        instance_id=entry.instance_id,
                         raised=frozenset({"attempt"}),
                         values=holding(entry),
                         whole=True,
@@ -402,8 +404,11 @@ class ClaimService:
             claimed = [event for event in events if event is not None]
             try:
                 return await self._begun(claimed)
-            except BaseException:
-                await asyncio.shield(self._give_back(claimed))
+            except BaseException as error:
+                whole = [event for event in claimed if event.rest is not None and isinstance(error, Exception)]
+                await asyncio.shield(self._give_back([event for event in claimed if event not in whole]))
+                if whole:
+                    return [Task.claimed(event) for event in whole]
                 raise
 
         return await queue.claim(want, commit)

@@ -108,22 +108,30 @@ class Relay:
         if ready:
             await self._index.add([Entry.of_task(task) for task in ready])
         last = ready[-1].queue_seq if len(ready) == WALK_SLICE else None
-        await self._drop_stale(self._walked + 1, last or LAST_SEQ, {(task.id, task.generation) for task in ready})
+        await self._drop_stale(self._walked + 1, last or LAST_SEQ, {_key(task) for task in ready})
         self._walked = last or 0
 
-    async def _drop_stale(self, low: int, high: int, ready: AbstractSet[tuple[str, int]]) -> None:
+    async def _drop_stale(self, low: int, high: int, ready: AbstractSet[tuple[str, str, int]]) -> None:
         """Take out of line what is not ready any more; where no worker asks for its type, nothing else would."""
         strays = [
             entry
             for entry in await self._index.between(low, high, WALK_SLICE)
-            if (entry.task_id, entry.generation) not in ready
+            if (entry.task_id, entry.instance_id, entry.generation) not in ready
         ][:WALK_SLICE]
         # Read after the index: whatever came into line before is committed, and what is not ready now is over.
         found = {task.id: task for task in await self._reader.get_many([one.task_id for one in strays], EVERYTHING)}
-        stale = [entry for entry in strays if not _is_ready(found.get(entry.task_id), entry.generation)]
+        stale = [entry for entry in strays if not _is_ready(found.get(entry.task_id), entry)]
         if stale:
             await self._index.discard(stale)
 
 
-def _is_ready(task: Task | None, generation: int) -> bool:
-    return task is not None and (task.status, task.generation) == (TaskStatus.QUEUED, generation)
+def _key(task: Ready) -> tuple[str, str, int]:
+    return task.id, task.instance_id, task.generation
+
+
+def _is_ready(task: Task | None, entry: Entry) -> bool:
+    return task is not None and (task.status, task.instance_id, task.generation) == (
+        TaskStatus.QUEUED,
+        entry.instance_id,
+        entry.generation,
+    )

@@ -1,15 +1,13 @@
 """The database's clock, read without asking it each time: what machines whose clocks differ agree upon."""
 
 import asyncio
-import logging
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from taskyard.outage import Outage
 from taskyard.stopping import end
-
-logger = logging.getLogger(__name__)
 
 #: Seconds between two measurements.
 INTERVAL = 10.0
@@ -48,6 +46,7 @@ class DatabaseClock:
         self._reading: Reading | None = None
         self._ending = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._outage = Outage("the database's clock cannot be read; this machine's steady clock goes on")
 
     def now(self) -> datetime:
         assert self._reading is not None, "a clock is started before it is used"
@@ -89,5 +88,7 @@ class DatabaseClock:
     async def _measure_again(self) -> None:
         try:
             await self.measure()
-        except Exception as error:
-            logger.warning("the database's clock could not be read", exc_info=error)
+        except Exception as error:  # noqa: BLE001 - the edge of the loop; the outage logs it
+            self._outage.failed(error)
+        else:
+            self._outage.over()

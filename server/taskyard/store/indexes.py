@@ -1,4 +1,4 @@
-"""Partial indexes on `tasks`, for which Prisma has no syntax, and the conditions that they cover.
+"""Partial indexes on `tasks`, for which Prisma has no syntax, and the conditions of loops, which most of them cover.
 
 A planner takes a partial index only for a query that says its condition in the same words, with
 constants and not with parameters: use the conditions of this module in such queries.

@@ -104,6 +104,7 @@ class Group:
             ("if_generation", item.generation),
             ("if_version", item.version),
             ("lease_before", item.lease_before),
+            ("if_instance", item.instance_id),
         ):
             if guard is not None:
                 changed[name] = self._bound(guard)

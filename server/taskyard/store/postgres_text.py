@@ -22,7 +22,7 @@ SETTABLE = tuple(column.name for column in tasks.columns if column.name not in F
 RAISABLE = frozenset({"attempt", "generation", "retry_count", "lost_count"})
 DEADLINES = frozenset({"lease_until", "deadline_at"})
 
-#: Bytes of an input that is given back by the statement that claims its task.
+#: An input of fewer bytes is given back by the statement that claims its task.
 SMALL = 2000
 
 _COLUMNS = tuple(column.name for column in tasks.columns)
@@ -50,7 +50,9 @@ def _state(table: str) -> str:
 
 #: What a claimer needs of the row beside the state. PostgreSQL sends it before the commit, with the counter locked:
 #: where it is not small, it is read afterwards.
-_REST = f"""CASE WHEN c.whole AND t.output IS NULL AND pg_column_size(t.input) < {SMALL} THEN jsonb_build_object(
+_REST = f"""CASE WHEN c.whole AND t.output IS NULL
+    AND CASE WHEN pg_column_size(t.input) < {SMALL} THEN octet_length(t.input::text) < {SMALL} END -- packed, then not
+THEN jsonb_build_object(
     {_pairs("t", REST_FIELDS)}, 'input', t.input, 'agent', (
         SELECT jsonb_build_object('id', a.id, 'name', a.name, 'type', a.type)
         FROM agents AS a WHERE a.instance_id = t.instance_id AND a.id = t.agent_id
@@ -91,7 +93,8 @@ change AS MATERIALIZED (
     FROM unnest($4::jsonb[]) AS change (doc),
         LATERAL jsonb_to_record(change.doc) AS item (
             task_id text, statuses text[], if_attempt int, if_generation int, if_version int,
-            lease_before timestamptz, given jsonb, raised jsonb, deadlines jsonb, step jsonb, whole boolean
+            lease_before timestamptz, if_instance text,
+            given jsonb, raised jsonb, deadlines jsonb, step jsonb, whole boolean
         ),
         LATERAL jsonb_to_record(item.given) AS given ({_typed(*(tasks.c[name] for name in SETTABLE))})
 ),
@@ -105,6 +108,7 @@ changed AS (
         AND (c.if_generation IS NULL OR t.generation = c.if_generation)
         AND (c.if_version IS NULL OR t.version = c.if_version)
         AND (c.lease_before IS NULL OR t.lease_until < c.lease_before)
+        AND (c.if_instance IS NULL OR t.instance_id = c.if_instance)
     RETURNING t.id, t.instance_id, t.version, t.attempt, {_state("t")} AS state, c.step,
         {_REST} AS rest
 ),

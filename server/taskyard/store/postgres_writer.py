@@ -91,7 +91,7 @@ class PostgresWriter:
             raise Unavailable(_STOPPING)
         task = asyncio.create_task(work)
         self._under_way.add(task)
-        task.add_done_callback(self._under_way.discard)
+        task.add_done_callback(self._ended)
         try:
             return await asyncio.shield(task)
         except asyncio.CancelledError:
@@ -100,6 +100,11 @@ class PostgresWriter:
                 # It was the close that ended it, and not the caller who gave up.
                 raise Unavailable(_STOPPING) from None
             raise
+
+    def _ended(self, task: "asyncio.Task[Any]") -> None:
+        self._under_way.discard(task)
+        if not task.cancelled():
+            task.exception()  # of a caller that gave up: nobody is left who would look
 
     # -- groups -------------------------------------------------------------------------------
 
@@ -136,7 +141,9 @@ class PostgresWriter:
         return Group(items, from_millis(to_millis(self._clock.now())))
 
     async def _told(self, results: list[Event | None]) -> list[Event | None]:
-        await self._committed(sorted((event for event in results if event is not None), key=lambda event: event.seq))
+        # What only the claimer needs is not kept by those who wait to tell it on.
+        told = (event if event.rest is None else replace(event, rest=None) for event in results if event is not None)
+        await self._committed(sorted(told, key=lambda event: event.seq))
         return results
 
     async def _with_connection(self, work: Callable[[Driver], Awaitable[T]]) -> T:

@@ -29,7 +29,7 @@ T = TypeVar("T")
 _COLUMNS = tuple(column.name for column in tasks.columns)
 _JSON_COLUMNS = frozenset({"input", "output"})
 _RETURNING = f" RETURNING instance_id, version, {', '.join(STATE_FIELDS)}"
-_GUARDS = ("attempt = ?", "generation = ?", "version = ?", "lease_until < ?")
+_GUARDS = ("attempt = ?", "generation = ?", "version = ?", "lease_until < ?", "instance_id = ?")
 _ATTEMPT = STATE_FIELDS.index("attempt")
 
 _INSERT_TASK = (
@@ -168,7 +168,7 @@ class _Transaction:
 
     def _change(self, item: Change) -> tuple[Any, ...] | None:
         entering = item.values.get("status") == "QUEUED"
-        guards = (item.attempt, item.generation, item.version, item.lease_before)
+        guards = (item.attempt, item.generation, item.version, item.lease_before, item.instance_id)
         text = _update_text(
             tuple(item.values),
             tuple(type(value) is DeadlineAfter for value in item.values.values()),

@@ -45,7 +45,7 @@ _WITH_PAYLOAD = _SELECT.add_columns(tasks.c.input, tasks.c.output).select_from(_
 # Of claims and loops. Made once: to make a statement takes longer than to run it.
 _LIMIT = bindparam("limit", type_=Integer)
 _MOMENT: BindParameter[datetime] = bindparam("moment")
-#: The read of every claim, whether with the payload.
+#: The read of a claim that was not given everything, whether with the payload.
 _BY_ID: dict[bool, Select[Any]] = {
     payload: statement.where(tasks.c.id.in_(bindparam("ids", expanding=True)))
     for payload, statement in ((False, _WITHOUT_PAYLOAD), (True, _WITH_PAYLOAD))

@@ -1,6 +1,6 @@
 """INSERT .. ON CONFLICT, which PostgreSQL and SQLite both have: what several processes may write at once."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -26,7 +26,7 @@ def put(
 ) -> bool:
     """Insert a row, or set `values` on the one of that key, if `where` holds of it; says whether it did either.
 
-    `first` are values that only a new row gets, `given` the parameters of `where`.
+    `first` are values that only a new row gets. `where` is made once, by a module: `given` are its parameters.
     """
     row = {**key, **values, **(first or {})}
     statement = _put(connection.dialect.name, table, tuple(key), tuple(values), tuple(row), where)
@@ -37,9 +37,9 @@ def put(
 def _put(
     dialect: str,
     table: Table,
-    key: Sequence[str],
-    values: Sequence[str],
-    row: Sequence[str],
+    key: tuple[str, ...],
+    values: tuple[str, ...],
+    row: tuple[str, ...],
     where: ColumnElement[bool] | None,
 ) -> ReturningInsert[Any]:
     statement = _insert(dialect, table).values({name: bindparam(name) for name in row})

@@ -62,8 +62,8 @@ class Insert:
 class Change:
     """A change of one task, written only if the task still is as its writer believes.
 
-    `statuses` are those from which it is allowed. `attempt`, `generation` and `version`, where given,
-    must match too, and with `lease_before` the lease must have run out before then. `values` are set by
+    `statuses` are those from which it is allowed. `attempt`, `generation`, `version` and `instance_id`, where
+    given, must match too, and with `lease_before` the lease must have run out before then. `values` are set by
     column, the columns in `raised` rise by one. `whole` asks for the event's `rest`, which a writer gives if it
     costs nothing more.
     """
@@ -78,6 +78,7 @@ class Change:
     generation: int | None = None
     version: int | None = None
     lease_before: datetime | None = None
+    instance_id: str | None = None
     detail: Mapping[str, Any] | None = None
     step: StepWrite | None = None
     whole: bool = False
@@ -98,6 +99,7 @@ def move(
     generation: int | None = None,
     version: int | None = None,
     lease_before: datetime | None = None,
+    instance_id: str | None = None,
     detail: Mapping[str, Any] | None = None,
     whole: bool = False,
 ) -> Change:
@@ -126,6 +128,7 @@ def move(
         generation=generation,
         version=version,
         lease_before=lease_before,
+        instance_id=instance_id,
         detail=detail,
         whole=whole,
     )

@@ -8,10 +8,9 @@ local any_paused = redis.call('SCARD', PAUSED) > 0
 local pauses = {}
 local parked = 0 -- by this call
 local more = false -- whether the call ended early, because it had enough to do with parking
--- So many entries of other instances are passed over by one call; what lies behind them is left to the table.
+-- A scan that has passed over so many entries of other instances ends; what lies behind them is left to the table.
 local PASSING = 200
-local passed = 0 -- by this call
-local too_far = false -- whether the call ended early, because of these
+local too_far = false -- whether the call ended early, because of this
 
 local scope -- the instances as a set; nil: all of them
 if ARGV[5] ~= '' then
@@ -32,9 +31,10 @@ local function is_paused(instance)
 end
 
 -- `count` entries of a type between two scores, or a few more, best first; the `skip` best ones are left out.
--- What is paused is parked on the way. Then: how many of other instances were passed over.
+-- What is paused is parked on the way. Then: how many of other instances were passed over, and where the scan
+-- stands if it ended because of these.
 local function scan(task_type, low, high, skip, count)
-  local key, found, foreign = ready_key(task_type), {}, 0
+  local key, found, foreign, rank = ready_key(task_type), {}, 0, nil
   while #found < count do
     local chunk = redis.call(
       'ZRANGEBYSCORE', key, low, high, 'WITHSCORES',
@@ -46,6 +46,7 @@ local function scan(task_type, low, high, skip, count)
     for at = 1, #chunk, 2 do
       local member, score = chunk[at], chunk[at + 1]
       local _, _, instance, entered = parts_of(member)
+      rank = tonumber(score)
       if is_paused(instance) then
         redis.call('ZADD', parked_key(instance), score, task_type .. '\n' .. member)
         redis.call('ZREM', key, member)
@@ -54,7 +55,7 @@ local function scan(task_type, low, high, skip, count)
         foreign = foreign + 1
       else
         found[#found + 1] = {
-          type = task_type, member = member, score = score, rank = tonumber(score), entered = tonumber(entered, 16)
+          type = task_type, member = member, score = score, rank = rank, entered = tonumber(entered, 16)
         }
       end
     end
@@ -62,12 +63,10 @@ local function scan(task_type, low, high, skip, count)
       more = true
       break
     end
-    if passed + foreign >= PASSING and #found < count then
-      too_far = true
-      break
+    if foreign >= PASSING and #found < count then
+      return found, foreign, rank
     end
   end
-  passed = passed + foreign
   return found, foreign
 end
 
@@ -92,13 +91,17 @@ do
 end
 local chunk_size = math.ceil(COUNT / math.max(1, #sources))
 
--- The best entry of a source that is not in `gone`. `skip` of its best ones were looked at and are still there.
+-- The best entry of a source that is not in `gone`. `skip` of its best ones were looked at and are still there; one
+-- with an `ending` was looked at up to there, and no further.
 local function head(source, gone)
   while true do
     local item = source.items[source.at]
     if item == nil then
+      if source.ending then
+        return nil
+      end
       local foreign
-      source.items, foreign = scan(source.type, '-inf', HIGHEST, source.skip, chunk_size)
+      source.items, foreign, source.ending = scan(source.type, '-inf', HIGHEST, source.skip, chunk_size)
       source.skip = source.skip + foreign
       source.at = 1
       if #source.items == 0 then
@@ -112,14 +115,21 @@ local function head(source, gone)
   end
 end
 
--- The best entry of all, and its source.
+-- The best entry of all, and its source; nothing if a better one may lie where no source was looked at.
 local function best(gone)
   local chosen, its_source
+  local known = math.huge -- up to here every source was looked at
   for _, source in ipairs(sources) do
     local item = head(source, gone)
     if item and (not chosen or item.rank < chosen.rank) then
       chosen, its_source = item, source
+    elseif not item and source.ending then
+      known = math.min(known, source.ending)
     end
+  end
+  if known < (chosen and chosen.rank or math.huge) then
+    too_far = true
+    return nil
   end
   return chosen, its_source
 end
@@ -130,7 +140,9 @@ local function starved(count)
   local last_band = math.floor(tonumber(HIGHEST) / BAND)
   for _, source in ipairs(sources) do
     for band = 0, last_band do
-      for _, item in ipairs(scan(source.type, exactly(band * BAND), exactly((band + 1) * BAND - 1), 0, count)) do
+      local items, _, ending = scan(source.type, exactly(band * BAND), exactly((band + 1) * BAND - 1), 0, count)
+      too_far = too_far or ending ~= nil
+      for _, item in ipairs(items) do
         if item.entered < OLD then
           item.seq = item.rank % BAND
           found[#found + 1] = item

@@ -1,7 +1,7 @@
 -- Show the best entries, and the oldest ones that starve; the line stays as it is.
 -- ARGV: as in choice.lua, then 6 how many starving ones.
--- The reply: 1 to call again, 2 for nothing because too many entries of other instances lie in front, or 0; how many
--- best ones there are, then type, score, member of each, the starving last.
+-- The reply: 1 to call again, 2 for nothing because some may lie behind too many entries of other instances, or 0; how
+-- many best ones there are, then type, score, member of each, the starving last.
 
 if redis.call('EXISTS', EPOCH) == 0 then
   return false

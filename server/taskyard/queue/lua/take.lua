@@ -1,7 +1,7 @@
 -- Offer the best entries to a claimer: they go from the ready sets to the holding set.
 -- ARGV: as in choice.lua, then 6 for each entry 'b' (the best) or 'o' (the oldest that starves, or else the best),
--- 7 how long they are held (milliseconds). The reply: 1 to call again, 2 for nothing because too many entries of
--- other instances lie in front, or 0; then type, score, member of each.
+-- 7 how long they are held (milliseconds). The reply: 1 to call again, 2 for nothing because what comes next may lie
+-- behind too many entries of other instances, or 0; then type, score, member of each.
 
 if redis.call('EXISTS', EPOCH) == 0 then
   return false
