@@ -1,7 +1,7 @@
 """How soon does an idle worker begin what was submitted? Real `serve` and `worker` processes, with Redis and without.
 
-Both deployments run side by side over one PostgreSQL with its default durability, and get tasks in turn, so that a
-noisy machine disturbs both alike. The processor itself says when it was called: all clocks are this machine's.
+Each kind of deployment runs by itself over a PostgreSQL with its default settings, one after the other and again, so
+that a noisy machine disturbs both alike. The processor itself says when it was called: all clocks are this machine's.
 """
 
 import asyncio
@@ -43,10 +43,10 @@ PAYLOAD = {"text": "x" * 188}
 
 @dataclass
 class Kind:
-    """One deployment and what was measured on it: task id, when it was sent, when its answer came (seconds)."""
+    """A kind of deployment and what was measured on it: task id, when it was sent, when its answer came (seconds)."""
 
     name: str
-    deployment: Deployment
+    env: dict[str, str]
     sent: list[tuple[str, float, float]] = field(default_factory=list)
     begun: dict[str, float] = field(default_factory=dict)
 
@@ -60,9 +60,10 @@ class Kind:
 
 
 @click.command()
-@click.option("--tasks", default=1000, show_default=True, help="tasks for each deployment")
-@click.option("--rate", default=20.0, show_default=True, help="tasks a second for each deployment")
-def main(tasks: int, rate: float) -> None:
+@click.option("--tasks", default=1000, show_default=True, help="tasks for each kind of deployment")
+@click.option("--rate", default=20.0, show_default=True, help="tasks a second")
+@click.option("--rounds", default=2, show_default=True, help="how often each kind has its turn")
+def main(tasks: int, rate: float, rounds: int) -> None:
     """Measure the time from a submission to the call of its processor, with a worker that has nothing else to do."""
     print(machine() + "\n")
     with ExitStack() as stack:
@@ -77,9 +78,11 @@ def main(tasks: int, rate: float) -> None:
             asyncio.run(_make(postgres, database))
             # Leases and beats as they are by default.
             env = {"DATABASE_URL": postgres.url(database), "JWT_SECRET": ServeProcess.secret}
-            env |= {} if redis_url is None else {"REDIS_URL": redis_url}
-            kinds.append(Kind(name, stack.enter_context(deployed(env, imports=[source]))))
-        asyncio.run(_measure(kinds, tasks, rate))
+            kinds.append(Kind(name, env | ({} if redis_url is None else {"REDIS_URL": redis_url})))
+        for _ in range(rounds):
+            for kind in kinds:
+                with deployed(kind.env, imports=[source]) as deployment:
+                    asyncio.run(_measure(deployment, kind, tasks // rounds, rate))
     print("| deployment | tasks | sent to begun, p50 / p99 ms | answered to begun, p50 / p99 ms |")
     print("|---|---|---|---|")
     print(*kinds, sep="\n")
@@ -90,43 +93,41 @@ async def _make(postgres: PostgresServer, name: str) -> None:
     await migrate_postgres(postgres.url(name))
 
 
-async def _measure(kinds: list[Kind], tasks: int, rate: float) -> None:
+async def _measure(deployment: Deployment, kind: Kind, tasks: int, rate: float) -> None:
     async with httpx.AsyncClient(timeout=PATIENCE, trust_env=False) as client:
         for _ in range(20):  # connections and prepared statements are there before the clock runs
-            for kind in kinds:
-                await _submit(client, kind)
-        for kind in kinds:
-            kind.sent.clear()
-        pause = 1 / (rate * len(kinds))
+            await _submit(client, deployment)
+        sent = []
         for _ in range(tasks):
-            for kind in kinds:
-                await asyncio.gather(_submit(client, kind), asyncio.sleep(pause))
-        for kind in kinds:
-            await _read(client, kind)
+            found, _ = await asyncio.gather(_submit(client, deployment), asyncio.sleep(1 / rate))
+            sent.append(found)
+        for task_id, *_ in sent:
+            kind.begun[task_id] = await _begun(client, deployment, task_id)
+        kind.sent += sent
 
 
-async def _submit(client: httpx.AsyncClient, kind: Kind) -> None:
+async def _submit(client: httpx.AsyncClient, deployment: Deployment) -> tuple[str, float, float]:
+    """Task id, when it was sent, when its answer came."""
     task_id = secrets.token_hex(12)
     body = request_body("CreateTask", {"input": {"id": task_id, "taskType": "stamp", "inputData": PAYLOAD}})
     sent = time.time()
-    await _post(client, kind, body)
-    kind.sent.append((task_id, sent, time.time()))
+    await _post(client, deployment, body)
+    return task_id, sent, time.time()
 
 
-async def _read(client: httpx.AsyncClient, kind: Kind) -> None:
-    """When each began, once all are completed."""
+async def _begun(client: httpx.AsyncClient, deployment: Deployment, task_id: str) -> float:
+    """When it began, once it is completed."""
     deadline = time.monotonic() + PATIENCE
-    for task_id, *_ in kind.sent:
-        body = json.dumps({"query": OUTPUT, "variables": {"id": task_id}}).encode()
-        while (task := (await _post(client, kind, body))["aiTask"])["status"] != "COMPLETED":
-            if time.monotonic() > deadline:
-                raise click.ClickException(f"the task {task_id} is not completed")
-            await asyncio.sleep(0.2)  # nothing is measured any more: the last ones have yet to end
-        kind.begun[task_id] = task["outputData"]
+    body = json.dumps({"query": OUTPUT, "variables": {"id": task_id}}).encode()
+    while (task := (await _post(client, deployment, body))["aiTask"])["status"] != "COMPLETED":
+        if time.monotonic() > deadline:
+            raise click.ClickException(f"the task {task_id} is not completed")
+        await asyncio.sleep(0.2)  # nothing is measured any more: the last ones have yet to end
+    return float(task["outputData"])
 
 
-async def _post(client: httpx.AsyncClient, kind: Kind, body: bytes) -> Any:
-    server = kind.deployment.server
+async def _post(client: httpx.AsyncClient, deployment: Deployment, body: bytes) -> Any:
+    server = deployment.server
     response = await client.post(f"{server.address}/graphql", headers=headers(server.token), content=body)
     answer = response.json()
     if response.status_code != 200 or "errors" in answer:

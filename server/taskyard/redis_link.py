@@ -37,6 +37,8 @@ CALL_TIMEOUT = 3.0
 #: Seconds that a call waits for one of our own connections; there are so many.
 POOL_TIMEOUT = 1.0
 CONNECTIONS = 32
+#: What nobody waits for lets everything else of this moment go first, for so many seconds.
+LATER = 0.002
 #: What the driver then says: no word of Redis.
 _ALL_BUSY = "No connection available."
 #: Seconds between two tries to reach a Redis that is away: at first, and at most.
@@ -133,6 +135,7 @@ class RedisLink:
         """Let calls go on by themselves whose success nobody waits for. What Redis does not take is dropped."""
 
         async def run() -> None:
+            await asyncio.sleep(LATER)
             try:
                 await work()
             except Unavailable:

@@ -89,7 +89,7 @@ def test_the_benchmark_prints_a_row_for_each_number_of_clients(tmp_path: Path) -
             1,
             ["| 100 |", "| 300 |", "claims: p99 at 300 is"],
         ),
-        ("pickup.py", ["--tasks", "5"], 0, ["| PostgreSQL and Redis | 5 |", "| PostgreSQL alone | 5 |"]),
+        ("pickup.py", ["--tasks", "6"], 0, ["| PostgreSQL and Redis | 6 |", "| PostgreSQL alone | 6 |"]),
     ],
 )
 def test_the_benchmarks_of_a_deployment(script: str, arguments: list[str], code: int, rows: list[str]) -> None:

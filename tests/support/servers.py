@@ -147,11 +147,14 @@ class PostgresServer(PrivateServer):
             "port": str(self.port),
             "unix_socket_directories": "",
             "max_connections": "200",
-            "shared_buffers": "64MB",
-            "autovacuum_naptime": "5s",
         }
         if not self._durable:
-            options |= {"fsync": "off", "full_page_writes": "off"}
+            options |= {
+                "fsync": "off",
+                "full_page_writes": "off",
+                "shared_buffers": "64MB",
+                "autovacuum_naptime": "5s",
+            }
         options |= self._settings
         return [
             str(self._bin / "postgres"),

@@ -7,6 +7,9 @@ from taskyard.queue.entry import Want
 from taskyard.service.claims import ClaimService
 from taskyard_workers.executor import Executor
 
+#: Turns of the event loop from the start of a run to the call of its processor: it begins before more is claimed.
+STEPS = 3
+
 
 class Poller:
     """One round: claim for the free slots and start what was claimed, until there is no slot or no task.
@@ -34,3 +37,5 @@ class Poller:
                 if not self._executor.running():
                     self.idle.set()
                 return
+            for _ in range(STEPS):
+                await asyncio.sleep(0)
