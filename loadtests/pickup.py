@@ -99,6 +99,7 @@ async def _measure(deployment: Deployment, kind: Kind, tasks: int, rate: float) 
             await _submit(client, deployment)
         sent = []
         for _ in range(tasks):
+            # The pause is the rate: the worker has nothing else to do when the next one comes.
             found, _ = await asyncio.gather(_submit(client, deployment), asyncio.sleep(1 / rate))
             sent.append(found)
         for task_id, *_ in sent:

@@ -16,6 +16,10 @@ from taskyard.task import TaskTypeSpec
 COUNT = "SELECT count(*) FROM tasks"
 
 
+async def away(*_: object, **__: object) -> None:
+    raise Unavailable("the database does not answer")
+
+
 @pytest.mark.parametrize("mode", BatchMode)
 @pytest.mark.parametrize("size", [0, 101])
 async def test_a_batch_has_one_to_a_hundred_tasks(
@@ -146,9 +150,6 @@ async def test_an_unforeseen_fault_of_one_is_raised(
 async def test_a_batch_that_meets_a_database_that_is_away_is_refused_whole(
     runtime: Runtime, user: Principal, monkeypatch: pytest.MonkeyPatch, mode: BatchMode, broken: tuple[type, str]
 ) -> None:
-    async def away(*_: object) -> None:
-        raise Unavailable("the database does not answer")
-
     runtime.catalog.expire()
     monkeypatch.setattr(*broken, away)
     with pytest.raises(Unavailable):
@@ -162,9 +163,6 @@ async def test_a_partial_batch_that_cannot_look_up_a_repeat_names_it_and_gives_t
 ) -> None:
     batch = [new(id="known"), new(id="other")]
     await runtime.tasks.create(user, batch[0])
-
-    async def away(*_: object, **__: object) -> None:
-        raise Unavailable("the database does not answer")
 
     monkeypatch.setattr(TaskReader, "find_submitted", away)
     result = await runtime.tasks.create_batch(user, batch, BatchMode.PARTIAL)
@@ -180,9 +178,6 @@ async def test_an_atomic_batch_that_cannot_look_up_a_repeat_is_refused_whole(
 ) -> None:
     batch = [new(id="known"), new(id="other")]
     await runtime.tasks.create(user, batch[0])
-
-    async def away(*_: object, **__: object) -> None:
-        raise Unavailable("the database does not answer")
 
     monkeypatch.setattr(TaskReader, "find_submitted", away)
     with pytest.raises(Unavailable):
